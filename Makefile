@@ -1,0 +1,59 @@
+# Every target sets up what it needs by itself; the second run starts at once.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+CHIP ?= tiny
+JOBS ?= 2
+export PATH := $(BIN):$(PATH)
+
+# Debian packages that no wheel replaces: a C++ compiler and Perl for Verilator, Icarus, a compiler cache.
+APT_TOOLS := g++:g++ perl:perl iverilog:iverilog ccache:ccache
+
+.PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim bench clean
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.base: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python must be 3.11 or newer; give one with make PYTHON=/path/to/python3.11"; exit 2; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { $(call apt,python3-venv) && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .[dev]
+	@touch $@
+
+# apt-get as root or through passwordless sudo; otherwise one line says what to install.
+define apt
+{ run=; [ "$$(id -u)" = 0 ] || run="sudo -n"; \
+  { [ -z "$$run" ] || sudo -n true 2>/dev/null; } && command -v apt-get >/dev/null && \
+  $$run apt-get -qq update >/dev/null && DEBIAN_FRONTEND=noninteractive $$run apt-get -qq install -y --no-install-recommends $(1) >/dev/null 2>&1; } || \
+{ echo "please install: $(1)"; exit 2; }
+endef
+
+$(VENV)/.system: $(VENV)/.dev
+	@missing=; for pair in $(APT_TOOLS); do command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
+	  if [ -n "$$missing" ]; then echo "installing:$$missing"; $(call apt,$$missing); fi
+	@touch $@
+
+setup: $(VENV)/.system ## create .venv with everything the other targets use
+
+lint: $(VENV)/.dev ## ruff and the import contracts
+	@ruff check . && ruff format --check . && lint-imports
+
+test: $(VENV)/.system lint ## every check that CI runs
+	@pytest -n $(JOBS) --durations=10 -m "not full"
+
+verify-full: $(VENV)/.system ## exhaustive and full-size checks, on demand
+	@pytest -n $(JOBS) --durations=10 -m full --timeout 3600
+
+sim: $(VENV)/.base ## the best the project can show so far
+	@elmoe3d numerics
+
+clean: ## delete products; keeps .venv
+	@rm -rf build
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
