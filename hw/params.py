@@ -52,9 +52,7 @@ class ArrayParams:
     def __post_init__(self) -> None:
         for name in ("rows", "columns"):
             value = getattr(self, name)
-            _require(
-                isinstance(value, int) and 1 <= value <= 64, f"array {name}", "an integer from 1 to 64", value
-            )
+            _require(isinstance(value, int) and 1 <= value <= 64, f"array {name}", "an integer from 1 to 64", value)
         for name in ("depth", "group_size"):
             value = getattr(self, name)
             _require(
@@ -77,9 +75,7 @@ class ArrayParams:
         )
         _require(self.slice_bits == 4, "array slice_bits", "4 (the numeric contract)", self.slice_bits)
         _require(
-            isinstance(self.dots_per_fp32, int)
-            and self.dots_per_fp32 >= 1
-            and self.rows % self.dots_per_fp32 == 0,
+            isinstance(self.dots_per_fp32, int) and self.dots_per_fp32 >= 1 and self.rows % self.dots_per_fp32 == 0,
             "array dots_per_fp32",
             f"a divisor of rows {self.rows}",
             self.dots_per_fp32,

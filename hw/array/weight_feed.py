@@ -25,9 +25,7 @@ class TileBeat(data.StructLayout):
     def __init__(self, params: ArrayParams):
         super().__init__(
             {
-                "codes": data.ArrayLayout(
-                    data.ArrayLayout(unsigned(params.slice_bits), params.depth), params.columns
-                ),
+                "codes": data.ArrayLayout(data.ArrayLayout(unsigned(params.slice_bits), params.depth), params.columns),
                 "scales": data.ArrayLayout(unsigned(SCALE_BITS), params.columns),
                 "mode": WeightMode,
             }
@@ -136,10 +134,7 @@ class WeightColumn(Repeated):
     def elaborate(self, platform):
         m = Module()
         p = self._params
-        codes = [
-            Array(Signal(p.depth * p.slice_bits, name=f"codes_{b}_{i}") for i in range(p.beats))
-            for b in (0, 1)
-        ]
+        codes = [Array(Signal(p.depth * p.slice_bits, name=f"codes_{b}_{i}") for i in range(p.beats)) for b in (0, 1)]
         scales = Array(Signal(SCALE_BITS, name=f"scale_{b}") for b in (0, 1))
 
         for b in (0, 1):

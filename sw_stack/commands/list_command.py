@@ -11,9 +11,7 @@ from hw.params import CHIPS
 
 
 def _chips() -> Table:
-    table = Table(
-        "chip", "PEs", "rows x columns x depth", "slice MACs / PE", "dot units / FP32 unit", "chains", "note"
-    )
+    table = Table("chip", "PEs", "rows x columns x depth", "slice MACs / PE", "dot units / FP32 unit", "chains", "note")
     for chip in CHIPS.values():
         a = chip.array
         size = f"{a.rows} x {a.columns} x {a.depth}"

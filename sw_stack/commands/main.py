@@ -22,9 +22,7 @@ def _version(show: bool) -> None:
 
 
 def _about(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version."
-    ),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     """The MoE accelerator with hybrid-bonded DRAM: numerics, RTL, cycle models and reports."""
 
