@@ -1,0 +1,79 @@
+"""The PE's array: weight feed, MAC array and group accumulator, from stored slices to FP32 chains."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hw.array.group_accumulator import GroupAccumulator, ResultBeat
+from hw.array.mac_array import ActivationBeat, MacArray
+from hw.array.weight_feed import TileBeat, WeightFeed
+from hw.params import ArrayParams
+
+
+class PeArray(wiring.Component):
+    """Stored weight slices and INT8 activations in, FP32 chains out.
+
+    Latency ``latency`` cycles from the entry of a chain's last beat to its slot-0 result when nothing stalls;
+    throughput as the group accumulator's. Merging MSB and LSB chains, the activation scale and the bias are the
+    vector unit's work.
+
+    Members
+    -------
+    tiles : In, stream of TileBeat
+    activations : In, stream of ActivationBeat
+    results : Out, stream of ResultBeat
+    beats : Out, 32
+        Beats computed.
+    weight_stalls : Out, 32
+        Cycles in which activations waited for weights.
+    hazard_stalls : Out, 32
+        Cycles in which a product waited for its chain.
+    output_stalls : Out, 32
+        Cycles in which a result waited for its consumer.
+
+    All counters wrap.
+    """
+
+    def __init__(self, params: ArrayParams):
+        self._params = params
+        self.feed = WeightFeed(params)
+        self.macs = MacArray(params)
+        self.accumulator = GroupAccumulator(params)
+        super().__init__(
+            {
+                "tiles": In(stream.Signature(TileBeat(params))),
+                "activations": In(stream.Signature(ActivationBeat(params))),
+                "results": Out(stream.Signature(ResultBeat(params))),
+                "beats": Out(32),
+                "weight_stalls": Out(32),
+                "hazard_stalls": Out(32),
+                "output_stalls": Out(32),
+            }
+        )
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a beat's entry to the result it completes."""
+        return self.macs.latency + self.accumulator.latency
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.feed = feed = self.feed
+        m.submodules.macs = macs = self.macs
+        m.submodules.accumulator = accumulator = self.accumulator
+
+        connect(m, flipped(self.tiles), feed.tiles)
+        connect(m, feed.operands, macs.weights)
+        connect(m, flipped(self.activations), macs.activations)
+        connect(m, macs.dots, accumulator.dots)
+        connect(m, accumulator.results, flipped(self.results))
+        m.d.comb += [feed.keep.eq(macs.keep), self.hazard_stalls.eq(accumulator.hazard_stalls)]
+
+        def count(counter: Signal, event) -> None:
+            with m.If(event):
+                m.d.sync += counter.eq(counter + 1)
+
+        count(self.beats, self.activations.valid & self.activations.ready)
+        count(self.weight_stalls, self.activations.valid & ~feed.operands.valid)
+        count(self.output_stalls, self.results.valid & ~self.results.ready)
+        return m
