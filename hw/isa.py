@@ -21,3 +21,30 @@ class WeightMode(IntEnum):
     def dot_shift(self) -> int:
         """log2 of the factor on the dot product (0 or 3)."""
         return 3 if self in (WeightMode.MSB, WeightMode.DRAFT) else 0
+
+
+class HbCommand(IntEnum):
+    """Commands on the pins of the HB bank, one per DRAM clock at most."""
+
+    NOP = 0
+    ACTIVATE = 1
+    READ = 2
+    WRITE = 3
+    PRECHARGE = 4
+    REFRESH = 5
+
+
+class HbError(IntEnum):
+    """Why the HB controller refused a transfer; a refused transfer moves no data and touches no bank.
+
+    ZERO_LENGTH  no columns asked for
+    BAD_COLUMN   the first column is none of the row's data columns
+    BEYOND_BANK  the last column lies behind the last row
+    UNALIGNED    a write with in-line ECC starts or ends inside a group of eight columns
+    """
+
+    NONE = 0
+    ZERO_LENGTH = 1
+    BAD_COLUMN = 2
+    BEYOND_BANK = 3
+    UNALIGNED = 4

@@ -1,0 +1,48 @@
+"""Action counts: everything that the energy code ever sees of a run.
+
+One dataclass for the whole machine, so that exact and fast models, and the RTL's bench, fill the same fields.
+A unit adds its own fields here, its name first, the unit of the count last where it is not plain actions.
+"""
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(kw_only=True)
+class Counts:
+    """Number of times each action happened.
+
+    Hybrid-bonded DRAM, summed over its banks:
+
+    hb_activates, hb_precharges, hb_refreshes  row commands
+    hb_reads, hb_writes         column commands, in-line check columns included
+    hb_read_bytes, hb_write_bytes  bytes through the data pins, check columns included, side-band bits not
+    hb_check_bytes              bytes of check bits among the above (in-line) or beside them (side-band)
+    hb_row_hits                 data columns whose row was open already
+    hb_row_misses               activations of a bank that held no row of this transfer
+    hb_row_conflicts            activations that had to close another row of the same transfer first
+    hb_row_reopens              activations of a row that was closed to refresh in the middle of it
+    hb_transfers, hb_refused    transfers done, transfers refused with an error
+    hb_busy_cycles              logic cycles from the acceptance of a transfer to its done pulse
+    hb_stall_clocks             DRAM clocks in which only the stream (no buffer place, no data) held a column back
+    """
+
+    hb_activates: int = 0
+    hb_precharges: int = 0
+    hb_refreshes: int = 0
+    hb_reads: int = 0
+    hb_writes: int = 0
+    hb_read_bytes: int = 0
+    hb_write_bytes: int = 0
+    hb_check_bytes: int = 0
+    hb_row_hits: int = 0
+    hb_row_misses: int = 0
+    hb_row_conflicts: int = 0
+    hb_row_reopens: int = 0
+    hb_transfers: int = 0
+    hb_refused: int = 0
+    hb_busy_cycles: int = 0
+    hb_stall_clocks: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        """Counts of both runs together."""
+        return Counts(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
