@@ -180,7 +180,10 @@ class HbParams:
         ):
             value = getattr(self, name)
             _require(
-                isinstance(value, int) and least <= value <= most, f"HB {name}", f"an integer from {least} to {most}", value
+                isinstance(value, int) and least <= value <= most,
+                f"HB {name}",
+                f"an integer from {least} to {most}",
+                value,
             )
         _require(
             _is_power_of_two(self.data_bits) and 64 <= self.data_bits <= 1024,
@@ -201,7 +204,7 @@ class HbParams:
         _require(
             self.refresh_postpone + due <= MAX_POSTPONED,
             "HB refresh_postpone",
-            f"at most {MAX_POSTPONED - due} ({due} more refreshes come due within one row, {MAX_POSTPONED} may be owed)",
+            f"at most {MAX_POSTPONED - due} ({due} more come due within one row, {MAX_POSTPONED} may be owed)",
             self.refresh_postpone,
         )
 

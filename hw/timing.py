@@ -145,9 +145,8 @@ class HbTiming:
 
     def _require_consistent(self) -> None:
         if ps(self.tRC_ns) < ps(self.tRAS_ns) + ps(self.tRP_ns):
-            raise UserError(
-                f"HB timing tRC_ns must be at least tRAS_ns + tRP_ns = {self.tRAS_ns + self.tRP_ns:g}, not {self.tRC_ns!r}"
-            )
+            least = self.tRAS_ns + self.tRP_ns
+            raise UserError(f"HB timing tRC_ns must be at least tRAS_ns + tRP_ns = {least:g}, not {self.tRC_ns!r}")
         if ps(self.tRAS_ns) < ps(self.tRCD_ns):
             raise UserError(f"HB timing tRAS_ns must be at least tRCD_ns = {self.tRCD_ns:g}, not {self.tRAS_ns!r}")
         ratio = Fraction(ps(self.tCK_ns), ps(self.logic_period_ns))
