@@ -207,6 +207,17 @@ def test_chains_start_at_plus_zero_and_never_hold_minus_zero() -> None:
     assert raw_bits(accumulate_chain(terms)).tolist() == [0, 0]
 
 
+def test_chains_that_meet_infinities_of_both_signs_end_in_the_canonical_nan() -> None:
+    """inf - inf and any NaN payload give 0x7FC00000, also when numbers follow; one sign alone stays infinite."""
+    payload = np.uint32(0xFFC12345).view(np.float32)
+    terms = np.array([[np.inf, -np.inf, 1], [1, payload, 2], [1, -np.inf, 2]], np.float32)
+    assert raw_bits(accumulate_chain(terms)).tolist() == [CANONICAL_NAN_BITS, CANONICAL_NAN_BITS, 0xFF800000]
+    codes, q = np.ones((1, 3), np.uint8), np.ones((1, 3), np.int8)
+    for scales, expected in (([np.inf, -np.inf, 1], CANONICAL_NAN_BITS), ([np.inf, 1, np.inf], 0x7F800000)):
+        chain = project_chain(codes, np.array([scales], np.float16), q, WeightMode.LSB)
+        assert raw_bits(chain).tolist() == [[expected]]
+
+
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.data())
 def test_project_chain_matches_a_scalar_chain(data: st.DataObject) -> None:
