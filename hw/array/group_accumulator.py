@@ -40,6 +40,11 @@ def chain_latency(params: ArrayParams) -> int:
     return params.add_stages + 2
 
 
+def accumulator_latency(params: ArrayParams) -> int:
+    """Registers of the accumulator: hold, multiply, fetch, add."""
+    return 1 + params.scale_stages + 1 + params.add_stages
+
+
 class AccumulatorColumn(Repeated):
     """One column's group sums, FP32 units and chain memory; steered by `GroupAccumulator`.
 
@@ -175,8 +180,8 @@ class GroupAccumulator(wiring.Component):
 
     @property
     def latency(self) -> int:
-        """Cycles from a group's last beat to its slot-0 result: hold, multiply, fetch, add."""
-        return 1 + self._params.scale_stages + 1 + self._params.add_stages
+        """Cycles from a group's last beat to its slot-0 result."""
+        return accumulator_latency(self._params)
 
     def elaborate(self, platform):
         m = Module()

@@ -53,14 +53,14 @@ class DotBeat(data.StructLayout):
 class MacColumn(Repeated):
     """One column: its operand register, which all rows share, a dot unit per row, and the scale alongside.
 
-    Latency ``1 + dot_latency(params)`` advances.
+    Latency `mac_array_latency` advances from ``operands``; activations come registered, one advance later.
 
     Members
     -------
     operands : In, depth x signed(operand_bits)
     scale : In, 16
     activations : In, rows x depth x signed(activation_bits)
-        Already registered once by the array, as the operands are here.
+        Registered by the array, once for all columns.
     advance : In, 1
     dots : Out, rows x signed(dot_bits)
     scale_out : Out, 16
@@ -98,10 +98,15 @@ class MacColumn(Repeated):
             ]
 
         scale = self.scale
-        for stage in range(1 + dot_latency(p)):
+        for stage in range(mac_array_latency(p)):
             scale = getattr(cut(m, self.advance, True, **{f"scale_{stage}": scale}), f"scale_{stage}")
         m.d.comb += self.scale_out.eq(scale)
         return m
+
+
+def mac_array_latency(params: ArrayParams) -> int:
+    """Registers of the array: the operands, then the dot units."""
+    return 1 + dot_latency(params)
 
 
 class MacArray(wiring.Component):
@@ -134,7 +139,7 @@ class MacArray(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from a beat's entry to its dot products."""
-        return 1 + dot_latency(self._params)
+        return mac_array_latency(self._params)
 
     def elaborate(self, platform):
         m = Module()

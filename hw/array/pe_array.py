@@ -4,8 +4,8 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hw.array.group_accumulator import GroupAccumulator, ResultBeat
-from hw.array.mac_array import ActivationBeat, MacArray
+from hw.array.group_accumulator import GroupAccumulator, ResultBeat, accumulator_latency
+from hw.array.mac_array import ActivationBeat, MacArray, mac_array_latency
 from hw.array.weight_feed import TileBeat, WeightFeed
 from hw.params import ArrayParams
 
@@ -36,9 +36,6 @@ class PeArray(wiring.Component):
 
     def __init__(self, params: ArrayParams):
         self._params = params
-        self.feed = WeightFeed(params)
-        self.macs = MacArray(params)
-        self.accumulator = GroupAccumulator(params)
         super().__init__(
             {
                 "tiles": In(stream.Signature(TileBeat(params))),
@@ -54,13 +51,13 @@ class PeArray(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from a beat's entry to the result it completes."""
-        return self.macs.latency + self.accumulator.latency
+        return mac_array_latency(self._params) + accumulator_latency(self._params)
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.feed = feed = self.feed
-        m.submodules.macs = macs = self.macs
-        m.submodules.accumulator = accumulator = self.accumulator
+        m.submodules.feed = feed = WeightFeed(self._params)
+        m.submodules.macs = macs = MacArray(self._params)
+        m.submodules.accumulator = accumulator = GroupAccumulator(self._params)
 
         connect(m, flipped(self.tiles), feed.tiles)
         connect(m, feed.operands, macs.weights)

@@ -1,5 +1,7 @@
 """PeArray: stored slices and activations to FP32 chains, equal to the functional numerics bit for bit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -77,19 +79,16 @@ def test_quantised_projection(mode):
     tokens = quantize_activations(rng.standard_normal((2 * params.rows, inputs)).astype(np.float32)).q
     codes = weights.lsb_codes if mode is WeightMode.LSB else weights.msb_codes
     groups = inputs // 32
+    halves = np.split(tokens, 2)
     program = []
     for g in range(groups):
         lanes = slice(32 * g, 32 * g + 32)
-        blocks = tuple(
-            TokenBlock(tokens[b * params.rows : (b + 1) * params.rows, lanes], b, g == 0, g == groups - 1)
-            for b in (0, 1)
-        )
+        blocks = tuple(TokenBlock(half[:, lanes], b, g == 0, g == groups - 1) for b, half in enumerate(halves))
         program.append(WeightGroup(codes[:, lanes], weights.scales[:, g].view(np.uint16), mode, blocks))
-    chains = project_chain(codes, weights.scales, tokens, mode)  # [tokens, outputs]
     expected = [
         beat
-        for b in (0, 1)
-        for beat in result_beats(params, b, chains[b * params.rows : (b + 1) * params.rows].T.copy())
+        for b, half in enumerate(halves)
+        for beat in result_beats(params, b, project_chain(codes, weights.scales, half, mode).T.copy())
     ]
     assert _run(params, program, len(expected))["results"].payloads == expected
 
@@ -98,12 +97,9 @@ def test_quantised_projection(mode):
 def test_latency(size):
     """A lone group's result leaves ``latency`` cycles after its last beat entered."""
     params = SIZES[size]
-    program = random_program(params, 1, np.random.default_rng(2))
-    one = [WeightGroup(program[0].codes, program[0].scales, program[0].mode, program[0].blocks[:1])]
-    one[0] = WeightGroup(
-        one[0].codes, one[0].scales, one[0].mode, (TokenBlock(one[0].blocks[0].activations, 0, True, True),)
-    )
-    seen = _run(params, one, params.dots_per_fp32)
+    group = random_program(params, 1, np.random.default_rng(2))[0]
+    alone = TokenBlock(group.blocks[0].activations, 0, True, True)
+    seen = _run(params, [replace(group, blocks=(alone,))], params.dots_per_fp32)
     assert seen["results"].cycles[0] - seen["activations"].cycles[-1] == PeArray(params).latency
 
 

@@ -1,7 +1,5 @@
 """WeightFeed: decoded operands in order, repeated as asked, through any stall."""
 
-import itertools
-
 import numpy as np
 import pytest
 
@@ -30,11 +28,7 @@ def _run(params: ArrayParams, groups: list[tuple], stalls: str, seed: int):
         for codes, scales, mode, _ in groups
         for b in range(params.beats)
     ]
-    keeps = list(
-        itertools.chain.from_iterable(
-            [True] * (params.beats * (uses - 1)) + [False] * params.beats for *_, uses in groups
-        )
-    )
+    keeps = [use < uses - 1 for *_, uses in groups for use in range(uses) for _ in range(params.beats)]
     dut = WeightFeed(params)
     return run_streams(
         dut, {"tiles": tiles}, {"operands": len(keeps)}, stalls=stalls, seed=seed, strobes={"keep": ("operands", keeps)}
