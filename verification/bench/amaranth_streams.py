@@ -113,7 +113,7 @@ def run_streams(
 
         async def process(ctx):
             for value in values:
-                ctx.set(getattr(dut, port), value)
+                ctx.set(getattr(dut, port), int(value))
                 await ctx.tick().until(stream.valid & stream.ready)
 
         return process
