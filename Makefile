@@ -51,6 +51,9 @@ test: $(VENV)/.system lint ## every check that CI runs
 verify-full: $(VENV)/.system ## exhaustive and full-size checks, on demand
 	@pytest -n $(JOBS) --durations=10 -m full --timeout 3600
 
+verilog: $(VENV)/.base ## export every block for tiny, fpga-small and 4gb to build/verilog
+	@for chip in tiny fpga-small 4gb; do elmoe3d verilog --block all --chip $$chip || exit $$?; done
+
 sim: $(VENV)/.base ## the best the project can show so far
 	@elmoe3d numerics
 

@@ -6,7 +6,7 @@ as black-box instances of one shared module when it is elaborated on `DefineOnce
 each collected component a single time.
 """
 
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Value
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Shape, Value
 from amaranth.lib import wiring
 
 
@@ -34,10 +34,14 @@ class DefineOnce:
 
     def instance(self, component: Repeated) -> Instance:
         """An instance of ``component``'s module, wired to this component's own port signals."""
-        self.definitions.setdefault(component.module_name, component)
+        known = self.definitions.setdefault(component.module_name, component)
+        if (type(known), known.signature) != (type(component), component.signature):
+            raise ValueError(f"two different modules are called {component.module_name}")
         component._MustUse__silence = True  # copies are not elaborated: their one definition is
         ports = {}
         for path, member, value in component.signature.flatten(component):
+            if not Shape.cast(member.shape).width:
+                continue  # Verilog has no port of no width
             direction = "i" if member.flow is wiring.In else "o"
             ports[f"{direction}_{'__'.join(map(str, path))}"] = Value.cast(value)
         if component.clocked:

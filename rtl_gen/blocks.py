@@ -5,6 +5,13 @@ from dataclasses import dataclass
 
 from amaranth.lib import wiring
 
+from hw.array.dot_product import DotProduct
+from hw.array.fp32 import Fp32Adder, ScaleMultiplier
+from hw.array.group_accumulator import GroupAccumulator
+from hw.array.mac_array import MacArray
+from hw.array.pe_array import PeArray
+from hw.array.slice_mac import SliceMac
+from hw.array.weight_feed import WeightFeed
 from hw.params import ChipParams
 
 
@@ -16,4 +23,15 @@ class Block:
     build: Callable[[ChipParams], wiring.Component]
 
 
-BLOCKS: dict[str, Block] = {}
+BLOCKS: dict[str, Block] = {
+    "slice_mac": Block("slice operand x activation", lambda chip: SliceMac(chip.array)),
+    "dot_product": Block(
+        "slice MACs of one output and token, and their adder tree", lambda chip: DotProduct(chip.array)
+    ),
+    "weight_feed": Block("stored weight groups to operands; LSB augmentation", lambda chip: WeightFeed(chip.array)),
+    "mac_array": Block("rows x columns dot units", lambda chip: MacArray(chip.array)),
+    "scale_multiplier": Block("integer x FP16 or E8M0 scale to FP32", lambda chip: ScaleMultiplier(chip.array)),
+    "fp32_adder": Block("IEEE binary32 addition", lambda chip: Fp32Adder(chip.array)),
+    "group_accumulator": Block("group sums to FP32 chains", lambda chip: GroupAccumulator(chip.array)),
+    "pe_array": Block("weight feed, MAC array and group accumulator", lambda chip: PeArray(chip.array)),
+}

@@ -1,0 +1,277 @@
+"""Tidies the RTLIL that Amaranth emits, before Yosys writes it as Verilog.
+
+Amaranth gives every field of every layout a wire of its own and names intermediate values ``$1``, ``$2``: correct,
+but two thirds of an exported array are aliases that nothing reads. `tidy` changes names, port order and unread
+aliases only; cells, processes and memories stay as they are.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+_IDENTIFIER = re.compile(r"(?<!\S)[\\$]\S+")
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PORT = re.compile(r"\b(input|output) \d+")
+_NOISE = ("\\enum_", "\\generator", "\\top", "\\src")
+
+
+@dataclass
+class _Wire:
+    """A declared wire: its attribute lines, ``width``/``signed`` words, and port direction if it is one."""
+
+    attributes: list[str]
+    words: str
+    direction: str | None
+
+    @property
+    def width(self) -> int:
+        match = re.search(r"width (\d+)", self.words)
+        return int(match[1]) if match else 1
+
+
+@dataclass
+class _Module:
+    """One RTLIL module, with module-level aliases (``connect``) apart from cells and processes."""
+
+    name: str
+    wires: dict[str, _Wire] = field(default_factory=dict)
+    memories: list[str] = field(default_factory=list)
+    bodies: list[list[str]] = field(default_factory=list)  # cells and processes, line by line
+    aliases: list[tuple[str, str]] = field(default_factory=list)  # target, value
+
+
+def _parse(text: str) -> list[_Module]:
+    modules: list[_Module] = []
+    attributes: list[str] = []
+    body: list[str] | None = None  # the cell or process being read
+    depth = 0
+    for line in text.splitlines():
+        word = line.split(maxsplit=1)[0] if line.strip() else ""
+        if body is not None:
+            body.append(line)
+            depth += (word == "switch") - (word == "end")
+            if depth < 0:
+                body, depth = None, 0
+        elif not word:
+            continue
+        elif word == "attribute":
+            if not line.split()[1].startswith(_NOISE):
+                attributes.append(line)
+            continue
+        elif word == "module":
+            modules.append(_Module(line.split()[1]))
+        elif word == "wire":
+            words, name = line.removeprefix("  wire").rsplit(maxsplit=1)
+            port = _PORT.search(words)
+            modules[-1].wires[name] = _Wire(attributes, _PORT.sub("", words), port and port[1])
+        elif word == "memory":
+            modules[-1].memories.append(line)
+        elif word in ("cell", "process"):
+            body = [*attributes, line]
+            modules[-1].bodies.append(body)
+        elif word == "connect":
+            _, target, value = line.split(maxsplit=2)
+            if value.startswith("[") or target == "{":  # a slice or a concatenation: not an alias of a whole wire
+                raise ValueError(f"unexpected RTLIL connection: {line}")
+            modules[-1].aliases.append((target, value))
+        elif word != "end":
+            raise ValueError(f"unexpected RTLIL line: {line}")
+        attributes = []
+    return modules
+
+
+def _names_read(line: str) -> list[str]:
+    """Wires named in one line of a cell or process (targets included: those are driven, never aliases)."""
+    word = line.split(maxsplit=1)[0]
+    if word in ("cell", "process", "parameter", "attribute", "end", "case"):
+        return []
+    names = _IDENTIFIER.findall(line)
+    return names[1:] if word == "connect" else names  # the first name of a cell's connect is the cell's port
+
+
+def _merge_aliases(module: _Module) -> None:
+    """Give wires that are one and the same a single name: a port's, a register's, or the least made-up one."""
+    group: dict[str, set[str]] = {name: {name} for name in module.wires}
+    for target, value in module.aliases:
+        name, *part = value.split()
+        wire = module.wires.get(name)
+        if wire and part in ([], [_whole(wire)]) and wire.width == module.wires[target].width:
+            merged = group[name] | group[target]
+            group.update(dict.fromkeys(merged, merged))
+
+    order = {name: index for index, name in enumerate(module.wires)}
+
+    def rank(name: str) -> tuple:
+        anonymous = name[1:].startswith("$") or name[0] == "$"
+        return (not module.wires[name].direction, anonymous, not name.endswith("_q"), "$" in name[1:], order[name])
+
+    best = {name: min(members, key=rank) for name, members in group.items()}
+    # Two ports may share a value: each stays, and one is assigned to the other.
+    best |= {name: name for name, wire in module.wires.items() if wire.direction}
+
+    def renamed(text: str) -> str:
+        return _IDENTIFIER.sub(lambda match: best.get(match[0], match[0]), text)
+
+    module.bodies = [[_rename_line(line, renamed) for line in body] for body in module.bodies]
+    aliases = ((best[target], renamed(value)) for target, value in module.aliases)
+    module.aliases = [(target, value) for target, value in aliases if target != value.split()[0]]
+
+
+def _whole(wire: _Wire) -> str:
+    """The slice that is all of ``wire``, as RTLIL writes it."""
+    return f"[{wire.width - 1}:0]" if wire.width > 1 else "[0]"
+
+
+def _rename_line(line: str, renamed: Callable[[str], str]) -> str:
+    """One line of a cell or process with its wires renamed; a cell's port names stay."""
+    word = line.split(maxsplit=1)[0]
+    if word == "connect":
+        _, port, value = line.split(maxsplit=2)
+        return f"    connect {port} {renamed(value)}"
+    return renamed(line) if word in ("assign", "switch") else line
+
+
+def _drop_unread(module: _Module) -> None:
+    """Remove aliases and wires that nothing reads, and wires of no width, which Verilog cannot express."""
+    reads: dict[str, int] = dict.fromkeys(module.wires, 0)
+    for body in module.bodies:
+        for line in body:
+            for name in _names_read(line):
+                reads[name] += 1
+    for _, value in module.aliases:
+        for name in _IDENTIFIER.findall(value):
+            reads[name] += 1
+
+    kept = module.aliases
+    while True:
+        aliases, kept = kept, []
+        for target, value in aliases:
+            wire = module.wires[target]
+            if (wire.direction or reads[target]) and wire.width:
+                kept.append((target, value))
+            else:
+                for name in _IDENTIFIER.findall(value):
+                    reads[name] -= 1
+        if len(kept) == len(aliases):
+            break
+    module.aliases = kept
+    driven = {target for target, _ in kept}
+    module.wires = {
+        name: wire
+        for name, wire in module.wires.items()
+        if wire.width and (wire.direction or reads[name] or name in driven)
+    }
+
+
+def _plain_names(module: _Module) -> dict[str, str]:
+    """New names of the module's wires: plain Verilog identifiers, ``<register>_next`` for a register's input."""
+    taken = {name[1:] for name, wire in module.wires.items() if wire.direction}
+    taken |= {line.split()[-1][1:] for line in module.memories}
+    taken |= {_cell_name(body)[1:] for body in module.bodies if _cell_name(body)}
+
+    next_of: dict[str, str] = {}
+    for body in module.bodies:
+        if any(line.startswith("  cell $dff ") for line in body):
+            ports = {line.split()[1]: line.split()[2:] for line in body if line.startswith("    connect")}
+            (value, *_), (register, *_) = ports["\\D"], ports["\\Q"]
+            if value.startswith("$") and len(ports["\\Q"]) == 1:
+                next_of.setdefault(value, register)
+
+    port_of: dict[str, str] = {}  # wires that Amaranth named after a child's port
+    for body in module.bodies:
+        if child := _cell_name(body):
+            for line in body:
+                if line.startswith("    connect"):
+                    _, port, value = line.split(maxsplit=2)
+                    wire = value.split()[0]
+                    if wire in module.wires and _stem(wire) == port[1:]:
+                        port_of.setdefault(wire, f"{child[1:]}_{port[1:]}")
+
+    names: dict[str, str] = {}
+
+    def plain(name: str) -> str:
+        if name in next_of:
+            return f"{names[next_of[name]]}_next"
+        if name[0] == "$":
+            return f"value_{name[1:]}"
+        if name in port_of and not module.wires[name].attributes:
+            return port_of[name]
+        return re.sub(r"[^A-Za-z0-9_]+", "_", _stem(name)).strip("_") or "unnamed"
+
+    # Registers' inputs last: their names follow the registers'.
+    for name in sorted(module.wires, key=lambda name: name in next_of):
+        if module.wires[name].direction:
+            names[name] = name[1:]
+            continue
+        wanted = candidate = plain(name)
+        serial = 1
+        while candidate in taken:
+            serial += 1
+            candidate = f"{wanted}_{serial}"
+        taken.add(candidate)
+        names[name] = candidate
+    return names
+
+
+def _stem(name: str) -> str:
+    """``\\name$7`` as Amaranth's user wrote it."""
+    return re.sub(r"\$\d+$", "", name[1:])
+
+
+def _cell_name(body: list[str]) -> str | None:
+    """Name of an instance (cells of Yosys' own kinds have none worth keeping); None for a process."""
+    for line in body:
+        if line.startswith("  cell \\"):
+            return line.split()[2]
+    return None
+
+
+def _module_name(name: str) -> str:
+    """``\\top.child`` as a plain identifier."""
+    plain = "\\" + name[1:].replace(".", "_")
+    if not _PLAIN.fullmatch(plain[1:]):
+        raise ValueError(f"module {name} has no plain Verilog name")
+    return plain
+
+
+def _port_order(module: _Module, first: list[str]) -> list[str]:
+    """Ports of ``module``: clock and reset, then those of ``first`` in order, then the rest by name."""
+    ports = {name for name, wire in module.wires.items() if wire.direction}
+    order = [f"\\{name}" for name in ("clk", "rst", *first) if f"\\{name}" in ports]
+    return order + sorted(ports - set(order))
+
+
+def _write(module: _Module, port_order: list[str]) -> str:
+    names = {old: f"\\{new}" for old, new in _plain_names(module).items()}
+
+    def renamed(text: str) -> str:
+        return _IDENTIFIER.sub(lambda match: names[match[0]], text)
+
+    number = {name: index for index, name in enumerate(_port_order(module, port_order), start=1)}
+    lines = [f"module {_module_name(module.name)}"]
+    for name, wire in module.wires.items():
+        port = f" {wire.direction} {number[name]}" if wire.direction else ""
+        lines += [*wire.attributes, f"  wire{wire.words}{port} {names[name]}"]
+    lines += module.memories
+    for body in module.bodies:
+        for line in body:
+            if line.startswith("  cell \\"):
+                _, kind, instance = line.split()
+                lines.append(f"  cell {_module_name(kind)} {instance}")
+            else:
+                lines.append(_rename_line(line, renamed))
+    lines += [f"  connect {names[target]} {renamed(value)}" for target, value in module.aliases]
+    return "\n".join([*lines, "end", ""])
+
+
+def tidy(text: str, ports: list[str]) -> str:
+    """RTLIL ``text`` of one top module and its submodules with plain names and without unread aliases.
+
+    ``ports`` orders the first module's ports. Raises ValueError on a construct that Amaranth does not emit today,
+    rather than passing on what it does not understand.
+    """
+    modules = _parse(text)
+    for module in modules:
+        _merge_aliases(module)
+        _drop_unread(module)
+    return "".join(_write(module, ports) for module in modules)
