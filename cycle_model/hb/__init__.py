@@ -1,0 +1,11 @@
+"""Cycle model of the HB port, the twin of `hw.memory.hb_controller` and its bank: equal to the RTL to the cycle.
+
+`exact` steps the controller's state cycle by cycle; `fast` computes the same time stamps by recurrence over
+commands and, where no stream stalls, over rows. They share parameters, `Traffic` and `Trace`, no stepping code.
+"""
+
+from cycle_model.hb.exact import exact
+from cycle_model.hb.fast import fast
+from cycle_model.hb.traffic import REQUEST, Stalls, Trace, Traffic
+
+__all__ = ["REQUEST", "Stalls", "Trace", "Traffic", "exact", "fast"]
