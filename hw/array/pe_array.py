@@ -10,6 +10,11 @@ from hw.array.weight_feed import TileBeat, WeightFeed
 from hw.params import ArrayParams
 
 
+def pe_array_latency(params: ArrayParams) -> int:
+    """Cycles from the entry of a group's last beat to its slot-0 result."""
+    return mac_array_latency(params) + accumulator_latency(params)
+
+
 class PeArray(wiring.Component):
     """Stored weight slices and INT8 activations in, FP32 chains out.
 
@@ -50,8 +55,8 @@ class PeArray(wiring.Component):
 
     @property
     def latency(self) -> int:
-        """Cycles from a beat's entry to the result it completes."""
-        return mac_array_latency(self._params) + accumulator_latency(self._params)
+        """Cycles from a beat's entry to the slot-0 result it completes."""
+        return pe_array_latency(self._params)
 
     def elaborate(self, platform):
         m = Module()
