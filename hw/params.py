@@ -28,7 +28,8 @@ class ArrayParams:
     columns          outputs computed at once (paper: 32)
     depth            slice MACs per dot unit, inputs consumed per beat (paper: 32)
     group_size       consecutive inputs that share one weight scale (paper: 32); a multiple of ``depth``
-    activation_bits  width of a signed activation (paper: 8)
+    activation_bits  width of a signed activation (paper: 8, as the numeric contract says; fewer bits make a smaller
+                     array with the same exact sums)
     slice_bits       stored bits per weight slice (paper: 4); the multiplier operand is one bit wider
     dots_per_fp32    dot units (rows of one column) that take turns on one FP32 unit (chosen: 8 keeps up with
                      the HB stream at 16 tokens, 1 sustains the array's peak)
@@ -69,12 +70,12 @@ class ArrayParams:
             self.group_size,
         )
         _require(
-            self.activation_bits == 8,
+            isinstance(self.activation_bits, int) and 2 <= self.activation_bits <= 8,
             "array activation_bits",
-            "8 (the numeric contract)",
+            "an integer from 2 to 8",
             self.activation_bits,
         )
-        _require(self.slice_bits == 4, "array slice_bits", "4 (the numeric contract)", self.slice_bits)
+        _require(self.slice_bits == 4, "array slice_bits", "4 (half an INT8 weight, one E2M1 code)", self.slice_bits)
         _require(
             isinstance(self.dots_per_fp32, int) and self.dots_per_fp32 >= 1 and self.rows % self.dots_per_fp32 == 0,
             "array dots_per_fp32",

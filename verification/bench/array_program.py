@@ -42,6 +42,7 @@ def random_program(
     A quarter of the groups drive extremes: every code and activation at an end of its range.
     """
     closed = set(range(params.chains))
+    top = 1 << (params.activation_bits - 1)
     program = []
     for index in range(groups):
         mode = WeightMode(rng.integers(4))
@@ -56,11 +57,11 @@ def random_program(
             last = bool(rng.random() < 0.4)
             (closed.add if last else closed.discard)(chain)
             shape = (params.rows, params.group_size)
-            values = rng.choice([-128, -127, 0, 127], shape) if extreme else rng.integers(-128, 128, shape)
+            values = rng.choice([-top, 1 - top, 0, top - 1], shape) if extreme else rng.integers(-top, top, shape)
             blocks.append(TokenBlock(values.astype(np.int8), chain, first, last))
         if index == groups - 1:  # a last group for every chain still open, so that all results are seen
             for chain in sorted(set(range(params.chains)) - closed):
-                values = rng.integers(-128, 128, (params.rows, params.group_size))
+                values = rng.integers(-top, top, (params.rows, params.group_size))
                 blocks.append(TokenBlock(values.astype(np.int8), chain, False, True))
         program.append(
             WeightGroup(codes.astype(np.uint8), _random_scales(params, mode, rng, any_scale), mode, tuple(blocks))

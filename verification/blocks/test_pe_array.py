@@ -26,6 +26,7 @@ SIZES = {
     "tiny": chip("tiny").array,
     "fpga-small": chip("fpga-small").array,
     "deep": ArrayParams(rows=4, columns=2, depth=32, dots_per_fp32=1, chains=8),
+    "narrow": ArrayParams(rows=2, columns=2, depth=16, activation_bits=5, dots_per_fp32=2, chains=2),
     "odd": ArrayParams(
         rows=3, columns=1, depth=2, group_size=8, dots_per_fp32=3, chains=1, add_stages=2, scale_stages=2
     ),
