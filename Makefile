@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 # Debian packages that no wheel replaces: a C++ compiler and Perl for Verilator, Icarus, a compiler cache.
 APT_TOOLS := g++:g++ perl:perl iverilog:iverilog ccache:ccache
 
-.PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim bench clean
+.PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim bench train evaluate-model clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ $(VENV)/.system: $(VENV)/.dev
 	  if [ -n "$$missing" ]; then echo "installing:$$missing"; $(call apt,$$missing); fi
 	@touch $@
 
+$(VENV)/.train: $(VENV)/.base
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .[train]
+	@touch $@
+
 setup: $(VENV)/.system ## create .venv with everything the other targets use
 
 lint: $(VENV)/.dev ## ruff and the import contracts
@@ -56,6 +60,14 @@ verilog: $(VENV)/.base ## export every block for tiny, fpga-small and 4gb to bui
 
 sim: $(VENV)/.base ## the best the project can show so far
 	@elmoe3d numerics
+
+train: $(VENV)/.train ## train the shipped models again: hours on a CPU; resumes where it was stopped
+	@python -m sw_stack.models.training.train moe
+	@python -m sw_stack.models.training.train dense
+	@python -m sw_stack.models.training.train_eagle
+
+evaluate-model: $(VENV)/.train ## quality and routing of the shipped model beside 5-gram Kneser-Ney and published figures
+	@python -m sw_stack.models.training.evaluate
 
 clean: ## delete products; keeps .venv
 	@rm -rf build

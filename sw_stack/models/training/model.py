@@ -1,0 +1,342 @@
+"""The decoder in PyTorch, for training only: Qwen3-MoE shape, or Qwen3 (dense) where there are no experts.
+
+The bit-exact forward pass that the machine runs is elsewhere; this one only has to be differentiable and
+fast on a CPU. Parameters are float32; matrix products run in bfloat16 (float32 sums inside), which is 2.5
+times faster on CPUs with AVX512-BF16 and on GPUs. Norms, router, softmax and residual stay in float32.
+
+Stored names are those of Hugging Face's Qwen3-MoE (`named_weights`), so any loader of that family reads
+the result.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Dimensions, with the meaning they have in a Hugging Face ``config.json``; ``experts`` 0 = dense."""
+
+    vocab: int = 1024
+    hidden: int = 192
+    layers: int = 6
+    heads: int = 6
+    kv_heads: int = 2
+    head_dim: int = 32
+    experts: int = 32
+    top_k: int = 4
+    intermediate: int = 96
+    context: int = 512
+    rope_theta: float = 10000.0
+    norm_eps: float = 1e-6
+
+    def config(self) -> dict:
+        """The same as the content of a Hugging Face ``config.json``."""
+        common = {
+            "vocab_size": self.vocab,
+            "hidden_size": self.hidden,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "head_dim": self.head_dim,
+            "hidden_act": "silu",
+            "attention_bias": False,
+            "max_position_embeddings": self.context,
+            "rope_theta": self.rope_theta,
+            "rope_scaling": None,
+            "rms_norm_eps": self.norm_eps,
+            "tie_word_embeddings": False,
+            "bos_token_id": 0,
+            "eos_token_id": 0,
+            "use_sliding_window": False,
+        }
+        if not self.experts:
+            return {
+                "architectures": ["Qwen3ForCausalLM"],
+                "model_type": "qwen3",
+                "intermediate_size": self.intermediate,
+                **common,
+            }
+        return {
+            "architectures": ["Qwen3MoeForCausalLM"],
+            "model_type": "qwen3_moe",
+            "num_experts": self.experts,
+            "num_experts_per_tok": self.top_k,
+            "moe_intermediate_size": self.intermediate,
+            "intermediate_size": self.intermediate * self.top_k,
+            "norm_topk_prob": True,
+            "decoder_sparse_step": 1,
+            "mlp_only_layers": [],
+            **common,
+        }
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+class _Permute(torch.autograd.Function):
+    """Rows of ``x`` repeated ``k`` times and put in expert order; the gradient is the inverse gather.
+
+    index_select's own gradient would scatter-add row by row, which is several times slower on a CPU.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, order: Tensor, inverse: Tensor, k: int) -> Tensor:
+        ctx.save_for_backward(inverse)
+        ctx.k = k
+        return x.index_select(0, order // k)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (inverse,) = ctx.saved_tensors
+        back = grad.index_select(0, inverse).view(-1, ctx.k, grad.shape[1])
+        return back.sum(1), None, None, None
+
+
+class _Unpermute(torch.autograd.Function):
+    """Rows in expert order back to token order; its gradient gathers with the forward permutation."""
+
+    @staticmethod
+    def forward(ctx, y: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(order)
+        return y.index_select(0, inverse)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (order,) = ctx.saved_tensors
+        return grad.index_select(0, order), None, None
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x / sqrt(mean(x^2) + eps) * weight over the last dimension, in float32."""
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+
+_product_type = torch.bfloat16
+
+
+@contextmanager
+def products_in(dtype: torch.dtype):
+    """Inside, matrix products run in ``dtype``: float32 to measure quality, bfloat16 (the default) to train."""
+    global _product_type
+    before, _product_type = _product_type, dtype
+    try:
+        yield
+    finally:
+        _product_type = before
+
+
+def low(x: Tensor) -> Tensor:
+    """To the type of the matrix products."""
+    return x.to(_product_type)
+
+
+def rope_tables(shape: ModelShape, length: int, device) -> tuple[Tensor, Tensor]:
+    """cos and sin (length, head_dim / 2) of position x theta^(-2 i / head_dim)."""
+    exponent = torch.arange(0, shape.head_dim, 2, device=device, dtype=torch.float32) / shape.head_dim
+    angle = torch.arange(length, device=device, dtype=torch.float32)[:, None] * shape.rope_theta**-exponent
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding of x (batch, heads, length, head_dim): pairs are (i, i + head_dim / 2)."""
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, block: int = 128) -> Tensor:
+    """softmax(q k^T) v over positions up to the query's own.
+
+    On a GPU the library's fused kernel. On a CPU that kernel's gradient is slow at head_dim 32, so queries
+    go in blocks against only the keys they may see, the query heads of a key head side by side as rows.
+
+    Parameters
+    ----------
+    q : (batch, heads, length, head_dim), already scaled
+    k, v : (batch, kv_heads, length, head_dim)
+
+    Returns
+    -------
+    (batch, heads, length, head_dim)
+    """
+    if q.is_cuda:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True, scale=1.0)
+    batch, heads, length, dim = q.shape
+    kv_heads = k.shape[1]
+    grouped = q.reshape(batch * kv_heads, heads // kv_heads, length, dim)
+    k, v = k.reshape(batch * kv_heads, length, dim), v.reshape(batch * kv_heads, length, dim)
+    future = torch.full((block, block), -torch.inf, dtype=q.dtype).triu(1)
+    blocks = []
+    for start in range(0, length, block):
+        end = min(start + block, length)
+        rows = grouped[:, :, start:end].reshape(batch * kv_heads, -1, dim)
+        score = torch.bmm(rows, k[:, :end].transpose(1, 2)).view(batch * kv_heads, -1, end - start, end)
+        score[..., start:] += future[: end - start, : end - start]
+        weight = score.softmax(-1).view(batch * kv_heads, -1, end)
+        blocks.append(torch.bmm(weight, v[:, :end]).view(batch, heads, end - start, dim))
+    return torch.cat(blocks, dim=2)
+
+
+class Attention(nn.Module):
+    """Causal grouped-query attention with per-head RMS norm of queries and keys."""
+
+    def __init__(self, shape: ModelShape):
+        super().__init__()
+        self.shape = shape
+        wide, narrow = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+        self.q_proj = nn.Parameter(_initial(wide, shape.hidden))
+        self.k_proj = nn.Parameter(_initial(narrow, shape.hidden))
+        self.v_proj = nn.Parameter(_initial(narrow, shape.hidden))
+        self.o_proj = nn.Parameter(_initial(shape.hidden, wide) / math.sqrt(2 * shape.layers))
+        self.q_norm = nn.Parameter(torch.ones(shape.head_dim))
+        self.k_norm = nn.Parameter(torch.ones(shape.head_dim))
+
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+        """x (batch, length, hidden) bfloat16 to the same shape, float32."""
+        batch, length, _ = x.shape
+        s = self.shape
+        projected = F.linear(x, low(torch.cat((self.q_proj, self.k_proj, self.v_proj))))
+        heads = projected.view(batch, length, s.heads + 2 * s.kv_heads, s.head_dim).transpose(1, 2)
+        q, k, v = heads.split((s.heads, s.kv_heads, s.kv_heads), dim=1)
+        q = rotate(rms_norm(q.float(), self.q_norm, s.norm_eps), *rope)
+        k = rotate(rms_norm(k.float(), self.k_norm, s.norm_eps), *rope)
+        mixed = causal_attention(low(q * s.head_dim**-0.5), low(k), v)
+        return F.linear(mixed.transpose(1, 2).reshape(batch, length, -1), low(self.o_proj)).float()
+
+
+class DenseFfn(nn.Module):
+    """down(silu(gate x) * up x)."""
+
+    def __init__(self, shape: ModelShape):
+        super().__init__()
+        self.gate_proj = nn.Parameter(_initial(shape.intermediate, shape.hidden))
+        self.up_proj = nn.Parameter(_initial(shape.intermediate, shape.hidden))
+        self.down_proj = nn.Parameter(_initial(shape.hidden, shape.intermediate) / math.sqrt(2 * shape.layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = F.silu(F.linear(low(x), low(self.gate_proj))) * F.linear(low(x), low(self.up_proj))
+        return F.linear(inner, low(self.down_proj)).float()
+
+
+class MoeFfn(nn.Module):
+    """Softmax router, top-k with renormalised weights, SwiGLU experts.
+
+    After a forward pass ``balance`` is the Switch Transformer's load-balancing loss of this layer (1 when
+    uniform), ``load`` the experts' shares of the assignments, and ``picked`` (tokens, top_k) the experts
+    chosen, most probable first.
+    """
+
+    def __init__(self, shape: ModelShape):
+        super().__init__()
+        self.shape = shape
+        e, i, h = shape.experts, shape.intermediate, shape.hidden
+        self.gate = nn.Parameter(_initial(e, h))
+        self.gate_proj = nn.Parameter(_initial(e, i, h))
+        self.up_proj = nn.Parameter(_initial(e, i, h))
+        self.down_proj = nn.Parameter(_initial(e, h, i) / math.sqrt(2 * shape.layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (batch, length, hidden), normalised, float32, to the same shape."""
+        k = self.shape.top_k
+        flat = x.reshape(-1, x.shape[-1])
+        probability = F.linear(flat, self.gate).softmax(-1)
+        top, self.picked = probability.topk(k)
+        weight = top / top.sum(-1, keepdim=True)
+
+        expert = self.picked.reshape(-1)
+        order = expert.argsort(stable=True)
+        inverse = torch.empty_like(order)
+        inverse[order] = torch.arange(order.numel(), device=order.device)
+        counts = torch.bincount(expert, minlength=self.shape.experts)
+        self.load = counts / counts.sum()
+        self.balance = self.shape.experts * (self.load * probability.mean(0)).sum()
+
+        rows = _Permute.apply(low(flat), order, inverse, k).split(counts.tolist())
+        into = low(torch.cat((self.gate_proj, self.up_proj), 1)).unbind(0)
+        back = low(self.down_proj).unbind(0)
+        out = []
+        for row, w_in, w_out in zip(rows, into, back, strict=True):
+            gate, up = F.linear(row, w_in).chunk(2, dim=-1)
+            out.append(F.linear(F.silu(gate) * up, w_out))
+        mixed = _Unpermute.apply(torch.cat(out), order, inverse).view(-1, k, flat.shape[1])
+        return torch.einsum("nkh,nk->nh", mixed.float(), weight).view_as(x)
+
+
+class Layer(nn.Module):
+    """x + attention(norm(x)), then x + ffn(norm(x))."""
+
+    def __init__(self, shape: ModelShape):
+        super().__init__()
+        self.eps = shape.norm_eps
+        self.input_layernorm = nn.Parameter(torch.ones(shape.hidden))
+        self.self_attn = Attention(shape)
+        self.post_attention_layernorm = nn.Parameter(torch.ones(shape.hidden))
+        self.mlp = MoeFfn(shape) if shape.experts else DenseFfn(shape)
+
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+        x = x + self.self_attn(low(rms_norm(x, self.input_layernorm, self.eps)), rope)
+        return x + self.mlp(rms_norm(x, self.post_attention_layernorm, self.eps))
+
+
+class Decoder(nn.Module):
+    """Embedding, layers, final norm, output matrix (not tied)."""
+
+    def __init__(self, shape: ModelShape):
+        super().__init__()
+        self.shape = shape
+        self.embed_tokens = nn.Parameter(torch.randn(shape.vocab, shape.hidden) * 0.5)
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
+        self.norm = nn.Parameter(torch.ones(shape.hidden))
+        self.lm_head = nn.Parameter(_initial(shape.vocab, shape.hidden) * 0.3)
+
+    def features(self, tokens: Tensor) -> Tensor:
+        """tokens (batch, length) to the last layer's output (batch, length, hidden), before the final norm."""
+        rope = rope_tables(self.shape, tokens.shape[1], tokens.device)
+        x = F.embedding(tokens, self.embed_tokens)
+        for layer in self.layers:
+            x = layer(x, rope)
+        return x
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Final norm and output matrix; float32."""
+        return F.linear(low(rms_norm(features, self.norm, self.shape.norm_eps)), low(self.lm_head)).float()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.logits(self.features(tokens))
+
+    def balance(self) -> Tensor:
+        """Load-balancing loss of the last forward pass, mean over layers; 0 for a dense model."""
+        losses = [layer.mlp.balance for layer in self.layers if self.shape.experts]
+        return torch.stack(losses).mean() if losses else torch.zeros(())
+
+
+def _initial(*size: int) -> Tensor:
+    """Normal with variance 1 / inputs."""
+    return torch.randn(*size) / math.sqrt(size[-1])
+
+
+def named_weights(model: Decoder) -> dict[str, Tensor]:
+    """Every tensor under its Hugging Face name; experts one by one. Views, nothing copied."""
+    weights = {"lm_head.weight": model.lm_head}
+    for name, tensor in model.named_parameters():
+        if name == "lm_head":
+            continue
+        if ".mlp." in name and model.shape.experts and not name.endswith(".mlp.gate"):
+            layer, matrix = name.split(".mlp.")
+            for expert in range(model.shape.experts):
+                weights[f"model.{layer}.mlp.experts.{expert}.{matrix}.weight"] = tensor[expert]
+        else:
+            weights[f"model.{name}.weight"] = tensor
+    return {name: tensor.detach() for name, tensor in weights.items()}
+
+
+def load_named_weights(model: Decoder, weights: dict[str, Tensor]) -> None:
+    """The inverse of ``named_weights``; KeyError where a tensor is missing."""
+    for name, target in named_weights(model).items():
+        target.copy_(weights[name])
