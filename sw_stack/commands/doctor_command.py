@@ -5,8 +5,9 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from sw_stack.reports.terminal import console
 
 # (distribution, what it is needed for, how to get it)
 PACKAGES = (
@@ -55,6 +56,6 @@ def command() -> None:
         found = _program_version(name, arguments)
         missing += found is None
         table.add_row(name, found or "[red]not found[/red]", purpose, "" if found else remedy)
-    Console().print(table)
+    console().print(table)
     if missing:
         raise typer.Exit(1)

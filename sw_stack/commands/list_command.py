@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hw.errors import UserError, nearest
 from hw.params import CHIPS
+from sw_stack.reports.terminal import console
 
 
 def _chips() -> Table:
@@ -43,6 +43,6 @@ def command(what: str = typer.Argument("all", help="chips, blocks, or all")) -> 
     """List the presets and blocks by name: chips (--chip) and Verilog blocks (--block)."""
     if what != "all" and what not in CATALOGUES:
         raise UserError(f"unknown catalogue {what!r}; {nearest(what, [*CATALOGUES, 'all'])}")
-    console = Console()
+    out = console()
     for name in CATALOGUES if what == "all" else [what]:
-        console.print(CATALOGUES[name]())
+        out.print(CATALOGUES[name]())
