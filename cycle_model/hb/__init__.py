@@ -2,10 +2,23 @@
 
 `exact` steps the controller's state cycle by cycle; `fast` computes the same time stamps by recurrence over
 commands and, where no stream stalls, over rows. They share parameters, `Traffic` and `Trace`, no stepping code.
+`stream_bandwidth` gives the streaming figure beside its closed form, `worst_wait_cycles` the bound on waiting.
 """
 
 from cycle_model.hb.exact import exact
 from cycle_model.hb.fast import fast
+from cycle_model.hb.stream import StreamFigure, stream_bandwidth, stream_bytes_cycles, worst_wait_cycles
 from cycle_model.hb.traffic import REQUEST, Stalls, Trace, Traffic
 
-__all__ = ["REQUEST", "Stalls", "Trace", "Traffic", "exact", "fast"]
+__all__ = [
+    "REQUEST",
+    "Stalls",
+    "StreamFigure",
+    "Trace",
+    "Traffic",
+    "exact",
+    "fast",
+    "stream_bandwidth",
+    "stream_bytes_cycles",
+    "worst_wait_cycles",
+]
