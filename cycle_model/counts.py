@@ -24,6 +24,17 @@ class Counts:
     hb_transfers, hb_refused    transfers done, transfers refused with an error
     hb_busy_cycles              logic cycles from the acceptance of a transfer to its done pulse
     hb_stall_clocks             DRAM clocks in which only the stream (no buffer place, no data) held a column back
+
+    External LPDDR5, summed over its channels:
+
+    lpddr_activates             ACT-1 and ACT-2 pairs
+    lpddr_precharges            single-bank precharges, PRE or with RDA/WRA
+    lpddr_precharges_all        PREab commands
+    lpddr_reads, lpddr_writes   bursts of 32 bytes
+    lpddr_read_bytes, lpddr_write_bytes  bytes through the data pins
+    lpddr_refreshes_all_bank, lpddr_refreshes_per_bank  REFab (one rank), REFpb (two banks)
+    lpddr_row_hits, lpddr_row_misses, lpddr_row_conflicts  bursts that needed nothing, an ACT, a PRE and an ACT first
+    lpddr_forwarded_reads       reads answered from the write queue
     """
 
     hb_activates: int = 0
@@ -42,6 +53,19 @@ class Counts:
     hb_refused: int = 0
     hb_busy_cycles: int = 0
     hb_stall_clocks: int = 0
+    lpddr_activates: int = 0
+    lpddr_precharges: int = 0
+    lpddr_precharges_all: int = 0
+    lpddr_reads: int = 0
+    lpddr_writes: int = 0
+    lpddr_read_bytes: int = 0
+    lpddr_write_bytes: int = 0
+    lpddr_refreshes_all_bank: int = 0
+    lpddr_refreshes_per_bank: int = 0
+    lpddr_row_hits: int = 0
+    lpddr_row_misses: int = 0
+    lpddr_row_conflicts: int = 0
+    lpddr_forwarded_reads: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
         """Counts of both runs together."""

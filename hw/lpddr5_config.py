@@ -3,7 +3,7 @@
 Standard library only. Timing and organization are in ``hw.lpddr5_timing``.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 
 from hw.errors import UserError, nearest
@@ -63,9 +63,9 @@ class Lpddr5Controller:
 class Lpddr5Config:
     """One external memory: what is there, how fast it is, how it is driven."""
 
-    organization: Lpddr5Organization = Lpddr5Organization()
-    timing: Lpddr5Timing = Lpddr5Timing()
-    controller: Lpddr5Controller = Lpddr5Controller()
+    organization: Lpddr5Organization = field(default_factory=Lpddr5Organization)
+    timing: Lpddr5Timing = field(default_factory=Lpddr5Timing)
+    controller: Lpddr5Controller = field(default_factory=Lpddr5Controller)
 
     def __post_init__(self) -> None:
         per_round = self.organization.banks // 2

@@ -116,6 +116,40 @@ class Lpddr5Clocks:
     npbR2act: int
     nCS: int
 
+    @property
+    def read_to_write(self) -> int:
+        """RD to WR on one data bus: read data out, two clocks of turnaround, write data in [339, 342]."""
+        return self.nCL + self.nBL_min + 2 - self.nCWL
+
+    @property
+    def write_to_read_s(self) -> int:
+        """WR to RD of another bank group of the rank [333]."""
+        return self.nCWL + self.nBL_min + self.nWTR_S
+
+    @property
+    def write_to_read_l(self) -> int:
+        """WR to RD of the same bank group [331, 332]."""
+        return self.nCWL + self.nBL_max + self.nWTR_L
+
+    @property
+    def write_to_precharge(self) -> int:
+        """WR to PRE: write data in, then write recovery [331, 344]."""
+        return self.nCWL + self.nBL_min + self.nWR
+
+    @property
+    def rank_switch(self) -> int:
+        """Column command to column command of another rank: the burst and the gap."""
+        return self.nBL_min + self.nCS
+
+    @property
+    def turnaround_other_rank(self) -> int:
+        """WR to another rank's RD as tabulated, and RD to another rank's WR.
+
+        The tables give only ``rank_switch`` for the second, under which the write's data (nCWL after its command)
+        would fall on the read's (nCL after its command); the same gap as within a rank keeps nCS clocks between them.
+        """
+        return self.nCL + self.nBL_min + self.nCS - self.nCWL
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lpddr5Timing:
