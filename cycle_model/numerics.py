@@ -27,6 +27,7 @@ from cycle_model.formats import (
     widen_fp16_scale,
 )
 from cycle_model.quantization import (
+    ABSMAX_LIMIT,
     GROUP_SIZE,
     QuantizedActivations,
     QuantizedWeights,
@@ -37,6 +38,7 @@ from hw.errors import UserError
 from hw.isa import WeightMode
 
 __all__ = [
+    "ABSMAX_LIMIT",
     "CANONICAL_NAN_BITS",
     "GROUP_SIZE",
     "Mxfp4Weights",

@@ -18,7 +18,8 @@ from hw.errors import UserError
 
 GROUP_SIZE = 32
 _FP16_SMALLEST_SUBNORMAL = np.float16(2.0**-24)
-_ABSMAX_LIMIT = 127 * 65520  # the first absmax whose scale rounds to FP16 infinity
+ABSMAX_LIMIT = 127 * 65520
+"""The least absmax whose scale rounds to FP16 infinity."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,10 @@ def quantize_weights(w: np.ndarray, group_size: int = GROUP_SIZE) -> QuantizedWe
         raise UserError(f"group_size must divide the number of inputs {inputs}, not {group_size}")
     grouped = w.reshape(outputs, inputs // group_size, group_size).astype(np.float64)
     absmax = np.abs(grouped).max(axis=2)
-    if (absmax >= _ABSMAX_LIMIT).any():
-        row, group = (int(i) for i in np.argwhere(absmax >= _ABSMAX_LIMIT)[0])
+    if (absmax >= ABSMAX_LIMIT).any():
+        row, group = (int(i) for i in np.argwhere(absmax >= ABSMAX_LIMIT)[0])
         raise UserError(
-            f"weight absmax must be below {_ABSMAX_LIMIT} (its scale is FP16), "
+            f"weight absmax must be below {ABSMAX_LIMIT} (its scale is FP16), "
             f"not {absmax[row, group]:g} in row {row} group {group}"
         )
     scales = (absmax / 127.0).astype(np.float16)

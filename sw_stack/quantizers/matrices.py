@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from cycle_model.numerics import GROUP_SIZE
+from cycle_model.numerics import ABSMAX_LIMIT, GROUP_SIZE
 from hw.errors import UserError, nearest
 
 Generator = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
@@ -79,7 +79,7 @@ def read_tensor(path: Path, name: str | None, most_values: int) -> TensorSample:
     ------
     UserError
         A missing, truncated or foreign file; no such tensor; not a floating-point matrix; inputs that the
-        group size does not divide; NaN or infinite values; all zeros. Names the file and the tensor.
+        group size does not divide; NaN, infinite or too large values; all zeros. Names the file and the tensor.
     """
     header = _read_header(path)
     chosen = _largest_matrix(path, header) if name is None else name
@@ -97,6 +97,8 @@ def read_tensor(path: Path, name: str | None, most_values: int) -> TensorSample:
         values = _widen_bf16(sample) if entry["dtype"] == "BF16" else sample.astype(np.float32)
     if not np.isfinite(values).all():
         raise UserError(f"{path}: tensor {chosen!r} must be finite, it holds NaN or infinity")
+    if np.abs(values).max() >= ABSMAX_LIMIT:
+        raise UserError(f"{path}: tensor {chosen!r} must stay below {ABSMAX_LIMIT}, the reach of FP16 scales")
     if not values.any():
         raise UserError(f"{path}: tensor {chosen!r} must hold a non-zero weight")
     return TensorSample(chosen, shape, values)
