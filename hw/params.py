@@ -275,13 +275,44 @@ class HbParams:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RoutingParams:
+    """Expert selection and hotness counting.
+
+    experts       routed experts per layer, at most
+    top_k         experts per token, at most
+    layers        MoE layers with counters of their own, at most
+    counter_bits  width of a saturating hotness counter (chosen: a count per drafted token and layer stays below
+                  2^16 for 64 sequences and 1,000 drafted tokens each)
+    """
+
+    experts: int
+    top_k: int
+    layers: int
+    counter_bits: int = 16
+
+    def __post_init__(self) -> None:
+        for name, last in (("experts", 1024), ("layers", 256), ("counter_bits", 32)):
+            value = getattr(self, name)
+            _require(
+                isinstance(value, int) and 1 <= value <= last, f"routing {name}", f"an integer from 1 to {last}", value
+            )
+        _require(
+            isinstance(self.top_k, int) and 1 <= self.top_k <= min(self.experts, 64),
+            "routing top_k",
+            f"an integer from 1 to {min(self.experts, 64)}",
+            self.top_k,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChipParams:
     """One named configuration of the machine (``--chip``)."""
 
     name: str
     note: str
     pes: int
-    array: ArrayParams = field()
+    array: ArrayParams
+    routing: RoutingParams
     hb: HbParams = field(default_factory=HbParams)
 
     def __post_init__(self) -> None:
@@ -293,6 +324,9 @@ class ChipParams:
         )
 
 
+# Qwen3-30B-A3B has the most of all three among the models of the paper.
+_LARGEST_ROUTING = RoutingParams(experts=128, top_k=8, layers=48)
+_SMALL_ROUTING = RoutingParams(experts=8, top_k=2, layers=2, counter_bits=4)
 _PUBLISHED_ARRAY = ArrayParams(rows=16, columns=32, depth=32, dots_per_fp32=8, chains=8)
 
 CHIPS: dict[str, ChipParams] = {
@@ -300,9 +334,10 @@ CHIPS: dict[str, ChipParams] = {
     for chip in (
         ChipParams(
             name="tiny",
-            note="smallest that exercises every mechanism; for simulation in CI",
+            note="smallest with every mechanism, for simulation",
             pes=2,
             array=ArrayParams(rows=4, columns=4, depth=8, dots_per_fp32=2, chains=4),
+            routing=_SMALL_ROUTING,
             hb=HbParams(data_bits=128, columns_per_row=16, rows=64, length_bits=10),
         ),
         ChipParams(
@@ -310,10 +345,15 @@ CHIPS: dict[str, ChipParams] = {
             note="fits an ECP5-85F",
             pes=1,
             array=ArrayParams(rows=2, columns=2, depth=8, dots_per_fp32=2, chains=4),
+            routing=_SMALL_ROUTING,
             hb=HbParams(data_bits=64, columns_per_row=16, rows=64, length_bits=10, tag_bits=4),
         ),
-        ChipParams(name="4gb", note="published: 4 GiB HB, 16 PEs", pes=16, array=_PUBLISHED_ARRAY),
-        ChipParams(name="8gb", note="published: 8 GiB HB, 32 PEs", pes=32, array=_PUBLISHED_ARRAY),
+        ChipParams(
+            name="4gb", note="published: 4 GiB HB, 16 PEs", pes=16, array=_PUBLISHED_ARRAY, routing=_LARGEST_ROUTING
+        ),
+        ChipParams(
+            name="8gb", note="published: 8 GiB HB, 32 PEs", pes=32, array=_PUBLISHED_ARRAY, routing=_LARGEST_ROUTING
+        ),
     )
 }
 

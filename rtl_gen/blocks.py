@@ -13,6 +13,8 @@ from hw.array.pe_array import PeArray
 from hw.array.slice_mac import SliceMac
 from hw.array.weight_feed import WeightFeed
 from hw.params import ChipParams
+from hw.pe.expert_router import ExpertRouter
+from hw.pe.hotness import Hotness
 
 
 @dataclass(frozen=True)
@@ -33,5 +35,7 @@ BLOCKS: dict[str, Block] = {
     "scale_multiplier": Block("integer x FP16 or E8M0 scale to FP32", lambda chip: ScaleMultiplier(chip.array)),
     "fp32_adder": Block("IEEE binary32 addition", lambda chip: Fp32Adder(chip.array)),
     "group_accumulator": Block("group sums to FP32 chains", lambda chip: GroupAccumulator(chip.array)),
+    "expert_router": Block("top-k of all and of the resident experts", lambda chip: ExpertRouter(chip.routing)),
+    "hotness": Block("routing counters and the next hot set", lambda chip: Hotness(chip.routing)),
     "pe_array": Block("weight feed, MAC array and group accumulator", lambda chip: PeArray(chip.array)),
 }

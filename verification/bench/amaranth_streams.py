@@ -43,6 +43,7 @@ def run_streams(
     deadline: int = 20_000,
     strobes: Mapping[str, tuple[str, Sequence[int]]] | None = None,
     watch: Sequence[str] = (),
+    after: Mapping[str, tuple[str, int]] | None = None,
 ) -> dict[str, Transfers | int]:
     """Run ``dut`` until every output stream has delivered its count, then 8 idle cycles more.
 
@@ -53,6 +54,7 @@ def run_streams(
     stalls : key of `STALLS`, for every source and sink alike, each with its own seeded randomness
     deadline : cycles after which an unfinished run fails
     watch : output ports whose final value is wanted (counters)
+    after : input stream name -> (stream, count): sends nothing until that many transfers of the other are done
     strobes : input port name -> (stream, values): the port carries ``values[i]`` until the stream's transfer i
 
     Returns
@@ -68,6 +70,10 @@ def run_streams(
         rng = np.random.default_rng(seeds[name])
 
         async def process(ctx):
+            if name in (after or {}):
+                awaited, count = after[name]
+                while len(seen[awaited].cycles) < count:
+                    await ctx.tick()
             for payload in payloads:
                 while probability and rng.random() < probability:
                     await ctx.tick()
