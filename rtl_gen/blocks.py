@@ -12,6 +12,7 @@ from hw.array.mac_array import MacArray
 from hw.array.pe_array import PeArray
 from hw.array.slice_mac import SliceMac
 from hw.array.weight_feed import WeightFeed
+from hw.memory.hb_controller import HbController
 from hw.params import ChipParams
 from hw.pe.expert_router import ExpertRouter
 from hw.pe.hotness import Hotness
@@ -38,4 +39,5 @@ BLOCKS: dict[str, Block] = {
     "expert_router": Block("top-k of all and of the resident experts", lambda chip: ExpertRouter(chip.routing)),
     "hotness": Block("routing counters and the next hot set", lambda chip: Hotness(chip.routing)),
     "pe_array": Block("weight feed, MAC array and group accumulator", lambda chip: PeArray(chip.array)),
+    "hb_controller": Block("controller of one hybrid-bonded DRAM bank", lambda chip: HbController(chip.hb)),
 }
