@@ -21,7 +21,8 @@ class Lpddr5Controller:
     write_high, write_low    write drain starts at ``write_high`` queued writes (or when no read is queued) and ends
                              at ``write_low`` (or when none is left)
     refresh                  none, all-bank (REFab) or per-bank (REFpb)
-    postponed                refreshes that a rank may owe before refresh takes precedence over requests, 0 to 8
+    postponed                refreshes owed at which a rank refreshes before it serves requests, 1 to 8; a rank that owes
+                             fewer refreshes only while it has no request
     page                     open: a row stays open until a conflict or a refresh; closed: auto-precharge with the last
                              queued hit
     age_limit                clocks for which younger row hits may pass an older conflict in the same bank
@@ -40,11 +41,11 @@ class Lpddr5Controller:
 
     def __post_init__(self) -> None:
         for name, first, last in (
-            ("read_queue", 1, 1024),
-            ("write_queue", 1, 1024),
+            ("read_queue", 1, 256),
+            ("write_queue", 1, 256),
             ("write_high", 1, self.write_queue),
             ("write_low", 0, self.write_high),
-            ("postponed", 0, 8),
+            ("postponed", 1, 8),
             ("age_limit", 1, 1 << 40),
             ("refresh_phase", 0, 1 << 40),
         ):

@@ -16,8 +16,6 @@ per-rank ready times and jumps there, stopping on the way only where a request a
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numba import njit
 
@@ -38,9 +36,8 @@ from cycle_model.lpddr.rules import (
     WRA,
     first_refresh_due,
 )
+from hw.errors import UserError
 
-# Scalars of a channel, one array so that compiled code can change them.
-BUS, NEXT_REQUEST, DRAINING, NEXT_DUE, FREE, SEQUENCE, TRACED, OWED, MOST_OWED, LAST_DATA = range(10)
 # Counters.
 (
     READS,
@@ -59,118 +56,97 @@ BUS, NEXT_REQUEST, DRAINING, NEXT_DUE, FREE, SEQUENCE, TRACED, OWED, MOST_OWED, 
 COUNTERS = 12
 _HIT, _MISS, _CONFLICT = 0, 1, 2
 _NONE = -1
+# What a bank's candidate needs, in the order in which candidates of the same clock go.
+_ACT, _PRE, _COLUMN, _IDLE = range(4)
 
 
-class Requests(NamedTuple):
-    """Requests of one channel in arrival order, each array (N,) int64.
-
-    bank, row, unit (burst address), write (0 or 1), arrival (cycle); filled by the model: ``entered`` (cycle at which
-    the request got its queue place) and ``done`` (cycle after its last data beat; a write's, too).
-    """
-
-    bank: np.ndarray
-    row: np.ndarray
-    unit: np.ndarray
-    write: np.ndarray
-    arrival: np.ndarray
-    entered: np.ndarray
-    done: np.ndarray
-
-
-class CommandTrace(NamedTuple):
-    """Issued commands, each array (capacity,) int64; capacity 0 records nothing. ``row`` of a column is its burst."""
-
-    cycle: np.ndarray
-    command: np.ndarray
-    bank: np.ndarray
-    row: np.ndarray
+# Rows of a channel's requests, (7, N) int64 in arrival order. ENTERED is the cycle at which a request got its queue
+# place, DONE the cycle after its last data beat (also a write's); the model fills both.
+BANK, ROW, UNIT, WRITE, ARRIVAL, ENTERED, DONE = range(7)
+REQUEST_ROWS = 7
+# Rows of a command trace, (4, capacity) int64; capacity 0 records nothing. PLACE is the burst address of a column and
+# the row of an activate.
+CYCLE, COMMAND, AT_BANK, PLACE = range(4)
 
 
 def _dtype(*names: str) -> np.dtype:
     return np.dtype([(name, np.int64) for name in names])
 
 
-_BANK = _dtype("row", "act_ok", "precharge_ok", "column_ok", "used", "blocked", "waiting")
-_GROUP = _dtype("read_ok", "write_ok")
 _RANK = _dtype(
     *("read_ok", "write_ok", "act_ok", "precharge_ok", "refpb_ok", "refab_ok"),
     *("oldest", "open_banks", "waiting", "due", "owed", "pair", "round"),
 )
-_QUEUE = _dtype("head", "tail", "hit", "place")
 _ENTRY = _dtype("next", "previous", "row", "bank", "unit", "request", "sequence", "arrival", "kind")
 
 
-class Channel(NamedTuple):
-    """All state of one channel, as arrays of records. ``*_ok``: first cycle legal as far as this level knows.
+# Places of a channel record: fixed, so that every organization and queue depth shares one compiled program.
+MAX_RANKS, MAX_BANKS, MAX_ENTRIES = 8, 128, 512
 
-    bank    (all ranks' banks,): row (open row or -1), act_ok, precharge_ok, column_ok, used (last column), blocked (1:
-            reserved for a refresh), waiting (queued requests)
-    group   (all ranks' groups,): read_ok, write_ok
-    rank    (ranks,): the same for ranks; oldest (index into window), open_banks, waiting, due (next refresh), owed
-            (refreshes due and not done), pair (chosen for REFpb or -1), round (bit set of the pairs left in it)
-    window  (ranks, 4): cycles of the last four activates
-    queue   (2, banks), first index 0 reads and 1 writes: head and tail of the bank's entries in arrival order, hit
-            (oldest entry that wants the open row), place (index into active)
-    active  (2, banks): the banks with entries, the first ``active_count`` (2,)
-    queued  (2,): entries held
-    entry   (places,): the queued requests; free: the free places
+# All state of one channel, one record that compiled code takes by reference (passing many arrays to each function costs
+# three times the work itself). "*_ok": first cycle legal as far as this level knows. Of ``queue``, ``ranked`` and
+# ``age`` the first index is 0 for reads and 1 for writes.
+CHANNEL = np.dtype(
+    [
+        # open row or -1; last column; 1 where reserved for a refresh; queued requests
+        ("bank", _dtype("row", "act_ok", "precharge_ok", "column_ok", "used", "blocked", "waiting"), (MAX_BANKS,)),
+        ("group", _dtype("read_ok", "write_ok"), (MAX_BANKS,)),
+        ("rank", _RANK, (MAX_RANKS,)),
+        ("window", np.int64, (MAX_RANKS, 4)),  # cycles of the last four activates
+        # entries of a bank in arrival order; the one that it would serve next and what that needs
+        ("queue", _dtype("head", "tail", "candidate", "need"), (2, MAX_BANKS)),
+        ("ranked", np.int64, (2, 3, MAX_BANKS)),  # banks by need, the oldest candidate first
+        ("age", np.int64, (2, 3, MAX_BANKS)),  # the candidates' sequence numbers
+        ("ranked_count", np.int64, (2, 3)),
+        ("queued", np.int64, (2,)),
+        ("entry", _ENTRY, (MAX_ENTRIES,)),
+        ("free", np.int64, (MAX_ENTRIES,)),
+        ("counter", np.int64, (COUNTERS,)),
+        *((name, np.int64) for name in ("bus", "next_request", "draining", "next_due", "free_count", "sequence")),
+        *((name, np.int64) for name in ("traced", "owed", "most_owed", "last_data")),
+    ]
+)
+
+
+def new_channel(rules: np.record, policy: np.record) -> np.record:
+    """A channel at cycle 0: all banks precharged, nothing queued, every constraint long past.
+
+    Raises UserError where the organization or the queues have more places than the record.
     """
-
-    bank: np.ndarray
-    group: np.ndarray
-    rank: np.ndarray
-    window: np.ndarray
-    queue: np.ndarray
-    active: np.ndarray
-    active_count: np.ndarray
-    queued: np.ndarray
-    entry: np.ndarray
-    free: np.ndarray
-    scalar: np.ndarray
-    counter: np.ndarray
-
-
-def _records(dtype: np.dtype, shape: tuple[int, ...], **values: int) -> np.ndarray:
-    made = np.zeros(shape, dtype)
-    for name in dtype.names:
-        made[name] = LONG_AGO if name.endswith("_ok") else values.get(name, 0)
-    return made.view(np.recarray)
-
-
-def new_channel(rules: np.record, policy: np.record) -> Channel:
-    """A channel at cycle 0: all banks precharged, nothing queued, every constraint long past."""
-    banks, ranks = int(rules.ranks * rules.banks), int(rules.ranks)
-    entries = int(policy.read_depth + policy.write_depth)
-    rank = _records(_RANK, (ranks,), pair=_NONE, round=(1 << (int(rules.banks) // 2)) - 1)
-    rank["due"] = first_refresh_due(policy, ranks)
-    scalar = np.zeros(10, np.int64)
-    scalar[NEXT_DUE] = rank["due"].min()
-    scalar[FREE] = entries
-    return Channel(
-        bank=_records(_BANK, (banks,), row=_NONE, used=_NONE),
-        group=_records(_GROUP, (ranks * int(rules.groups),)),
-        rank=rank,
-        window=np.full((ranks, 4), LONG_AGO, np.int64),
-        queue=_records(_QUEUE, (2, banks), head=_NONE, tail=_NONE, hit=_NONE, place=_NONE),
-        active=np.full((2, banks), _NONE, np.int64),
-        active_count=np.zeros(2, np.int64),
-        queued=np.zeros(2, np.int64),
-        entry=_records(_ENTRY, (entries,)),
-        free=np.arange(entries, dtype=np.int64),
-        scalar=scalar,
-        counter=np.zeros(COUNTERS, np.int64),
-    )
+    ranks, entries = int(rules.ranks), int(policy.read_depth + policy.write_depth)
+    if ranks > MAX_RANKS or ranks * rules.banks > MAX_BANKS or entries > MAX_ENTRIES:
+        raise UserError(
+            f"one channel must have at most {MAX_RANKS} ranks, {MAX_BANKS} banks and {MAX_ENTRIES} queue places, "
+            f"not {ranks}, {ranks * int(rules.banks)} and {entries}"
+        )
+    ch = np.zeros(1, CHANNEL).view(np.recarray)[0]
+    for level in ("bank", "group", "rank"):
+        for name in ch[level].dtype.names:
+            if name.endswith("_ok"):
+                ch[level][name] = LONG_AGO
+    ch.window[:] = LONG_AGO
+    ch.bank["row"] = ch.bank["used"] = _NONE
+    ch.rank["pair"] = _NONE
+    ch.rank["round"] = (1 << (int(rules.banks) // 2)) - 1
+    ch.rank["due"] = NEVER
+    ch.rank["due"][:ranks] = first_refresh_due(policy, ranks)
+    ch.next_due = ch.rank["due"].min()
+    ch.queue["head"] = ch.queue["tail"] = ch.queue["candidate"] = _NONE
+    ch.queue["need"] = _IDLE
+    ch.free[:entries] = np.arange(entries)
+    ch.free_count = entries
+    return ch
 
 
 @njit(cache=True)
 def _record(trace, ch, cycle, command, bank, row):
-    if trace.cycle.size:
-        n = ch.scalar[TRACED]
-        trace.cycle[n] = cycle
-        trace.command[n] = command
-        trace.bank[n] = bank
-        trace.row[n] = row
-        ch.scalar[TRACED] = n + 1
+    if trace.shape[1]:
+        n = ch.traced
+        trace[CYCLE, n] = cycle
+        trace[COMMAND, n] = command
+        trace[AT_BANK, n] = bank
+        trace[PLACE, n] = row
+        ch.traced = n + 1
 
 
 @njit(cache=True)
@@ -179,6 +155,48 @@ def _find_hit(ch, entry, row):
     while entry >= 0 and ch.entry[entry].row != row:
         entry = ch.entry[entry].next
     return entry
+
+
+@njit(cache=True)
+def _choose(policy, ch, queue, bank, now):
+    """Set the bank's candidate in ``queue`` and put it in its place by need and age.
+
+    The candidate is the oldest hit of the open row, unless it would pass a request older than ``age_limit``.
+    """
+    q = ch.queue[queue, bank]
+    e, need = q.head, _IDLE
+    if e >= 0:
+        need = _ACT
+        if ch.bank[bank].row >= 0:
+            hit = _find_hit(ch, e, ch.bank[bank].row)
+            need = _PRE
+            if hit >= 0 and (hit == e or now - ch.entry[e].arrival <= policy.age_limit):
+                e, need = hit, _COLUMN
+    old = q.need
+    if need == old and e == q.candidate:
+        return
+    if old != _IDLE:
+        last = ch.ranked_count[queue, old] - 1
+        k = 0
+        while ch.ranked[queue, old, k] != bank:
+            k += 1
+        while k < last:
+            ch.ranked[queue, old, k] = ch.ranked[queue, old, k + 1]
+            ch.age[queue, old, k] = ch.age[queue, old, k + 1]
+            k += 1
+        ch.ranked_count[queue, old] = last
+    q.candidate = e
+    q.need = need
+    if need != _IDLE:
+        sequence = ch.entry[e].sequence
+        k = ch.ranked_count[queue, need]
+        ch.ranked_count[queue, need] = k + 1
+        while k > 0 and ch.age[queue, need, k - 1] > sequence:
+            ch.ranked[queue, need, k] = ch.ranked[queue, need, k - 1]
+            ch.age[queue, need, k] = ch.age[queue, need, k - 1]
+            k -= 1
+        ch.ranked[queue, need, k] = bank
+        ch.age[queue, need, k] = sequence
 
 
 @njit(cache=True)
@@ -194,31 +212,31 @@ def _holds(ch, queue, bank, unit):
 @njit(cache=True)
 def _admit(rules, policy, ch, req, now):
     """Take the next request into its queue; False where it must wait at the door (queue full, or its data hazard)."""
-    i = ch.scalar[NEXT_REQUEST]
-    bank = req.bank[i]
-    queue = req.write[i]
+    i = ch.next_request
+    bank = req[BANK, i]
+    queue = req[WRITE, i]
     if queue == 0:
-        if ch.queued[1] and _holds(ch, 1, bank, req.unit[i]):  # read after write: forwarded from the write queue
-            req.entered[i] = now
-            req.done[i] = now + 1
+        if ch.queued[1] and _holds(ch, 1, bank, req[UNIT, i]):  # read after write: forwarded from the write queue
+            req[ENTERED, i] = now
+            req[DONE, i] = now + 1
             ch.counter[FORWARDED] += 1
-            ch.scalar[NEXT_REQUEST] = i + 1
+            ch.next_request = i + 1
             return True
         if ch.queued[0] == policy.read_depth:
             return False
-    elif ch.queued[1] == policy.write_depth or _holds(ch, 0, bank, req.unit[i]):  # write after read waits for the read
+    elif ch.queued[1] == policy.write_depth or _holds(ch, 0, bank, req[UNIT, i]):  # write after read waits for the read
         return False
-    free = ch.scalar[FREE] - 1
-    ch.scalar[FREE] = free
+    free = ch.free_count - 1
+    ch.free_count = free
     e = ch.free[free]
-    row = req.row[i]
+    row = req[ROW, i]
     ch.entry[e].row = row
     ch.entry[e].bank = bank
-    ch.entry[e].unit = req.unit[i]
+    ch.entry[e].unit = req[UNIT, i]
     ch.entry[e].request = i
     ch.entry[e].arrival = now
-    ch.entry[e].sequence = ch.scalar[SEQUENCE]
-    ch.scalar[SEQUENCE] += 1
+    ch.entry[e].sequence = ch.sequence
+    ch.sequence += 1
     ch.entry[e].kind = _HIT
     last = ch.queue[queue, bank].tail
     ch.entry[e].previous = last
@@ -228,17 +246,13 @@ def _admit(rules, policy, ch, req, now):
         ch.entry[last].next = e
     else:
         ch.queue[queue, bank].head = e
-        place = ch.active_count[queue]
-        ch.active[queue, place] = bank
-        ch.queue[queue, bank].place = place
-        ch.active_count[queue] = place + 1
-    if ch.queue[queue, bank].hit < 0 and ch.bank[bank].row == row:
-        ch.queue[queue, bank].hit = e
+    if ch.queue[queue, bank].need != _COLUMN:
+        _choose(policy, ch, queue, bank, now)
     ch.queued[queue] += 1
     ch.bank[bank].waiting += 1
     ch.rank[bank // rules.banks].waiting += 1
-    req.entered[i] = now
-    ch.scalar[NEXT_REQUEST] = i + 1
+    req[ENTERED, i] = now
+    ch.next_request = i + 1
     return True
 
 
@@ -255,29 +269,21 @@ def _remove(rules, ch, queue, e):
         ch.entry[after].previous = before
     else:
         ch.queue[queue, bank].tail = before
-    if ch.queue[queue, bank].head < 0:
-        place = ch.queue[queue, bank].place
-        last = ch.active_count[queue] - 1
-        moved = ch.active[queue, last]
-        ch.active[queue, place] = moved
-        ch.queue[queue, moved].place = place
-        ch.active_count[queue] = last
-    ch.queue[queue, bank].hit = _find_hit(ch, after, ch.bank[bank].row)
     ch.queued[queue] -= 1
     ch.bank[bank].waiting -= 1
     ch.rank[bank // rules.banks].waiting -= 1
-    ch.free[ch.scalar[FREE]] = e
-    ch.scalar[FREE] += 1
+    ch.free[ch.free_count] = e
+    ch.free_count += 1
 
 
 @njit(cache=True)
-def _activate(rules, ch, trace, cycle, bank, e):
+def _activate(rules, policy, ch, trace, cycle, bank, e):
     rank = bank // rules.banks
     row = ch.entry[e].row
     ch.entry[e].kind = max(ch.entry[e].kind, _MISS)
     ch.bank[bank].row = row
     for queue in range(2):
-        ch.queue[queue, bank].hit = _find_hit(ch, ch.queue[queue, bank].head, row)
+        _choose(policy, ch, queue, bank, cycle)
     ch.rank[rank].open_banks += 1
     ch.bank[bank].column_ok = cycle + rules.rcd
     ch.bank[bank].precharge_ok = cycle + rules.ras
@@ -289,41 +295,41 @@ def _activate(rules, ch, trace, cycle, bank, e):
     ch.rank[rank].oldest = oldest
     ch.rank[rank].act_ok = max(ch.rank[rank].act_ok, cycle + rules.rrd, ch.window[rank, oldest] + rules.faw)
     ch.counter[ACTIVATES] += 1
-    ch.scalar[BUS] = cycle + 2
+    ch.bus = cycle + 2
     _record(trace, ch, cycle, ACT1, bank, row)
     _record(trace, ch, cycle + 1, ACT2, bank, row)
 
 
 @njit(cache=True)
-def _close(ch, bank, reopen_at):
+def _close(policy, ch, bank, cycle, reopen_at):
     ch.bank[bank].row = _NONE
-    ch.queue[0, bank].hit = _NONE
-    ch.queue[1, bank].hit = _NONE
+    for queue in range(2):
+        _choose(policy, ch, queue, bank, cycle)
     ch.bank[bank].act_ok = max(ch.bank[bank].act_ok, reopen_at)
 
 
 @njit(cache=True)
-def _precharge(rules, ch, trace, cycle, bank):
+def _precharge(rules, policy, ch, trace, cycle, bank):
     rank = bank // rules.banks
-    _close(ch, bank, cycle + rules.rp)
+    _close(policy, ch, bank, cycle, cycle + rules.rp)
     ch.rank[rank].open_banks -= 1
     ch.rank[rank].precharge_ok = cycle + rules.ppd
     ch.rank[rank].refab_ok = max(ch.rank[rank].refab_ok, cycle + rules.rp)
     ch.counter[PRECHARGES] += 1
-    ch.scalar[BUS] = cycle + 1
+    ch.bus = cycle + 1
     _record(trace, ch, cycle, PRE, bank, 0)
 
 
 @njit(cache=True)
-def _precharge_all(rules, ch, trace, cycle, rank):
+def _precharge_all(rules, policy, ch, trace, cycle, rank):
     for bank in range(rank * rules.banks, (rank + 1) * rules.banks):
         if ch.bank[bank].row >= 0:
-            _close(ch, bank, cycle + rules.rpab)
+            _close(policy, ch, bank, cycle, cycle + rules.rpab)
     ch.rank[rank].open_banks = 0
     ch.rank[rank].precharge_ok = cycle + rules.ppd
     ch.rank[rank].refab_ok = max(ch.rank[rank].refab_ok, cycle + rules.rpab)
     ch.counter[PRECHARGES_ALL] += 1
-    ch.scalar[BUS] = cycle + 1
+    ch.bus = cycle + 1
     _record(trace, ch, cycle, PREAB, rank * rules.banks, 0)
 
 
@@ -356,32 +362,36 @@ def _column(rules, policy, ch, req, trace, cycle, queue, e):
     ch.bank[bank].used = cycle
     ch.counter[HITS + ch.entry[e].kind] += 1
     done = cycle + data + rules.burst
-    req.done[ch.entry[e].request] = done
-    ch.scalar[LAST_DATA] = max(ch.scalar[LAST_DATA], done)
-    ch.scalar[BUS] = cycle + 1
+    req[DONE, ch.entry[e].request] = done
+    ch.last_data = max(ch.last_data, done)
+    ch.bus = cycle + 1
     unit = ch.entry[e].unit
     _remove(rules, ch, queue, e)
-    auto = policy.closed_page and ch.queue[0, bank].hit < 0 and ch.queue[1, bank].hit < 0
+    row = ch.bank[bank].row
+    auto = policy.closed_page and _find_hit(ch, ch.queue[0, bank].head, row) < 0
+    auto = auto and _find_hit(ch, ch.queue[1, bank].head, row) < 0
     if auto:
-        _close(ch, bank, cycle + precharge + rules.rp)
+        _close(policy, ch, bank, cycle, cycle + precharge + rules.rp)
         ch.rank[rank].open_banks -= 1
         ch.rank[rank].refab_ok = max(ch.rank[rank].refab_ok, ch.bank[bank].act_ok)
         ch.counter[PRECHARGES] += 1
+    else:
+        _choose(policy, ch, queue, bank, cycle)
     _record(trace, ch, cycle - 1, CAS, bank, unit)
     command = (RDA if auto else RD) if queue == 0 else (WRA if auto else WR)
     _record(trace, ch, cycle, command, bank, unit)
 
 
 @njit(cache=True)
-def _refresh_falls_due(policy, ch, now):
-    ch.scalar[NEXT_DUE] = NEVER
-    for rank in range(ch.rank.size):
+def _refresh_falls_due(rules, policy, ch, now):
+    ch.next_due = NEVER
+    for rank in range(rules.ranks):
         while ch.rank[rank].due <= now:
             ch.rank[rank].due += policy.interval
             ch.rank[rank].owed += 1
-            ch.scalar[OWED] += 1
-            ch.scalar[MOST_OWED] = max(ch.scalar[MOST_OWED], ch.rank[rank].owed)
-        ch.scalar[NEXT_DUE] = min(ch.scalar[NEXT_DUE], ch.rank[rank].due)
+            ch.owed += 1
+            ch.most_owed = max(ch.most_owed, ch.rank[rank].owed)
+        ch.next_due = min(ch.next_due, ch.rank[rank].due)
 
 
 @njit(cache=True)
@@ -407,15 +417,15 @@ def _choose_pair(rules, ch, rank):
 def _refresh_candidate(rules, policy, ch, bus):
     """Earliest (cycle, command, bank or rank) that refresh wants; cycle NEVER where it wants nothing now.
 
-    A rank that owes refreshes does them while it has no queued request; one that owes more than ``postponed`` does
-    them first, and the banks concerned take no further command for requests.
+    A rank that owes refreshes does them while it has no queued request; one that owes ``postponed`` does them first,
+    and the banks concerned take no further command for requests.
     """
     best, command, place = np.int64(NEVER), PRE, np.int64(0)
     half = rules.banks // 2
     for rank in range(rules.ranks):
         if ch.rank[rank].owed == 0:
             continue
-        urgent = ch.rank[rank].owed > policy.postponed
+        urgent = ch.rank[rank].owed >= policy.postponed
         first = rank * rules.banks
         if ch.rank[rank].waiting and not urgent:
             ch.rank[rank].pair = _NONE  # a pair chosen while the rank had nothing to do
@@ -483,45 +493,44 @@ def _refresh(rules, ch, trace, cycle, command, place):
         ch.counter[REFRESHES_PER_BANK] += 1
         _record(trace, ch, cycle, REFPB, place, 0)
     ch.rank[rank].owed -= 1
-    ch.scalar[OWED] -= 1
-    ch.scalar[BUS] = cycle + 1
+    ch.owed -= 1
+    ch.bus = cycle + 1
 
 
 @njit(cache=True)
 def _request_candidate(rules, policy, ch, queue, bus):
-    """Best candidate of the queue's banks: (first clock, command, entry). Command RD stands for any column."""
-    best, best_class, best_age = np.int64(NEVER), 9, np.int64(0)
-    command, chosen = RD, np.int64(_NONE)
-    for k in range(ch.active_count[queue]):
-        bank = ch.active[queue, k]
-        if ch.bank[bank].blocked:
-            continue
-        rank = bank // rules.banks
-        e = ch.queue[queue, bank].hit
-        oldest = ch.queue[queue, bank].head
-        if e >= 0:
-            group = bank // rules.banks_per_group
-            if queue == 0:
-                ready = max(ch.group[group].read_ok, ch.rank[rank].read_ok)
-            else:
-                ready = max(ch.group[group].write_ok, ch.rank[rank].write_ok)
-            start = max(bus, max(ready, ch.bank[bank].column_ok) - 1)  # CAS goes first
-            order, wanted = 3, RD
-            if e != oldest and start - ch.entry[oldest].arrival > policy.age_limit:
-                e = np.int64(_NONE)
-        if e < 0:
-            e = oldest
-            if ch.bank[bank].row >= 0:
-                start = max(bus, ch.bank[bank].precharge_ok, ch.rank[rank].precharge_ok)
-                order, wanted = 2, PRE
-            else:
-                start = max(bus, ch.bank[bank].act_ok, ch.rank[rank].act_ok)
-                order, wanted = 1, ACT1
-        age = ch.entry[e].sequence
-        if start < best or (start == best and (order < best_class or (order == best_class and age < best_age))):
-            best, best_class, best_age = start, order, age
-            command, chosen = wanted, e
-    return best, command, chosen
+    """Best candidate of the queue: (first clock, need, bank); earliest first, then by need, then the oldest.
+
+    Lists are by need and age, so the first candidate that can go at ``bus`` ends the search.
+    """
+    best, need, chosen = np.int64(NEVER), _IDLE, np.int64(_NONE)
+    for k in range(ch.ranked_count[queue, _ACT]):
+        bank = ch.ranked[queue, _ACT, k]
+        start = max(bus, ch.bank[bank].act_ok, ch.rank[bank // rules.banks].act_ok)
+        if start < best and not ch.bank[bank].blocked:
+            best, need, chosen = start, _ACT, bank
+            if start == bus:
+                return best, need, chosen
+    for k in range(ch.ranked_count[queue, _PRE]):
+        bank = ch.ranked[queue, _PRE, k]
+        start = max(bus, ch.bank[bank].precharge_ok, ch.rank[bank // rules.banks].precharge_ok)
+        if start < best and not ch.bank[bank].blocked:
+            best, need, chosen = start, _PRE, bank
+            if start == bus:
+                return best, need, chosen
+    for k in range(ch.ranked_count[queue, _COLUMN]):
+        bank = ch.ranked[queue, _COLUMN, k]
+        rank, group = bank // rules.banks, bank // rules.banks_per_group
+        if queue == 0:
+            ready = max(ch.group[group].read_ok, ch.rank[rank].read_ok)
+        else:
+            ready = max(ch.group[group].write_ok, ch.rank[rank].write_ok)
+        start = max(bus, max(ready, ch.bank[bank].column_ok) - 1)  # CAS goes first
+        if start < best and not ch.bank[bank].blocked:
+            best, need, chosen = start, _COLUMN, bank
+            if start == bus:
+                return best, need, chosen
+    return best, need, chosen
 
 
 @njit(cache=True)
@@ -531,52 +540,51 @@ def advance(rules, policy, ch, req, trace, total, limit):
     With ``limit`` NEVER it returns when all requests have been issued; otherwise time passes up to ``limit``, with
     refreshes, and later requests may not arrive before it.
     """
-    s = ch.scalar
     while True:
-        bus = s[BUS]
-        if s[NEXT_DUE] <= bus:
-            _refresh_falls_due(policy, ch, bus)
+        bus = ch.bus
+        if ch.next_due <= bus:
+            _refresh_falls_due(rules, policy, ch, bus)
         arrival = np.int64(NEVER)
-        while s[NEXT_REQUEST] < total:
-            if req.arrival[s[NEXT_REQUEST]] > bus:
-                arrival = req.arrival[s[NEXT_REQUEST]]
+        while ch.next_request < total:
+            if req[ARRIVAL, ch.next_request] > bus:
+                arrival = req[ARRIVAL, ch.next_request]
                 break
             if not _admit(rules, policy, ch, req, bus):
                 break
         reads, writes = ch.queued[0], ch.queued[1]
-        if s[DRAINING]:
+        if ch.draining:
             if writes == 0 or (writes <= policy.write_low and reads > 0):
-                s[DRAINING] = 0
+                ch.draining = 0
         elif writes and (writes >= policy.write_high or reads == 0):
-            s[DRAINING] = 1
+            ch.draining = 1
             ch.counter[DRAINS] += 1
-        if limit == NEVER and reads + writes == 0 and s[NEXT_REQUEST] == total:
+        if limit == NEVER and reads + writes == 0 and ch.next_request == total:
             return
-        queue = s[DRAINING]
+        queue = ch.draining
         refresh_start = np.int64(NEVER)
         refresh_command, place = PRE, np.int64(0)
-        if s[OWED]:
+        if ch.owed:
             refresh_start, refresh_command, place = _refresh_candidate(rules, policy, ch, bus)
-        start, command, e = _request_candidate(rules, policy, ch, queue, bus)
+        start, need, bank = _request_candidate(rules, policy, ch, queue, bus)
         first = min(start, refresh_start)
-        event = min(arrival, s[NEXT_DUE])
+        event = min(arrival, ch.next_due)
         if event <= first and event < limit:
-            s[BUS] = event
+            ch.bus = event
             continue
         if first >= limit:
-            s[BUS] = max(bus, limit)
+            ch.bus = max(bus, limit)
             return
         if refresh_start <= start:
             if refresh_command == PRE:
-                _precharge(rules, ch, trace, refresh_start, place)
+                _precharge(rules, policy, ch, trace, refresh_start, place)
             elif refresh_command == PREAB:
-                _precharge_all(rules, ch, trace, refresh_start, place)
+                _precharge_all(rules, policy, ch, trace, refresh_start, place)
             else:
                 _refresh(rules, ch, trace, refresh_start, refresh_command, place)
-        elif command == RD:
-            _column(rules, policy, ch, req, trace, start + 1, queue, e)
-        elif command == ACT1:
-            _activate(rules, ch, trace, start, ch.entry[e].bank, e)
+        elif need == _COLUMN:
+            _column(rules, policy, ch, req, trace, start + 1, queue, ch.queue[queue, bank].candidate)
+        elif need == _ACT:
+            _activate(rules, policy, ch, trace, start, bank, ch.queue[queue, bank].candidate)
         else:
-            ch.entry[e].kind = _CONFLICT
-            _precharge(rules, ch, trace, start, ch.entry[e].bank)
+            ch.entry[ch.queue[queue, bank].candidate].kind = _CONFLICT
+            _precharge(rules, policy, ch, trace, start, bank)

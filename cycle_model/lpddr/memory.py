@@ -14,7 +14,7 @@ from cycle_model.lpddr.rules import NEVER, policy_of, rules_of
 from hw.errors import UserError
 from hw.lpddr5_config import Lpddr5Config
 
-_NO_TRACE = exact.CommandTrace(*(np.empty(0, np.int64) for _ in range(4)))
+_NO_TRACE = np.empty((4, 0), np.int64)
 
 
 def channel_counts(counter: np.ndarray, burst_bytes: int) -> Counts:
@@ -45,7 +45,7 @@ class Run:
     arrival, entered, done  (N,) int64 cycles in the order of the requests: given, queue place got, last data beat + 1
     channel  (N,) the channel of each request
     counts   action counts per channel
-    command_traces  issued commands per channel where recording was asked for
+    command_traces  issued commands per channel, (4, n) as ``exact`` lays them out, where recording was asked for
     """
 
     config: Lpddr5Config
@@ -55,7 +55,7 @@ class Run:
     done: np.ndarray
     channel: np.ndarray
     counts: list[Counts]
-    command_traces: list[exact.CommandTrace]
+    command_traces: list[np.ndarray]
 
     @property
     def total(self) -> Counts:
@@ -85,19 +85,37 @@ class Run:
 
 
 @njit(cache=True)
-def _by_channel(channel, channels):
-    """Indices of the requests sorted by channel, stable, and where each channel begins, (channels + 1,)."""
+def _distribute(channel, bank, row, unit, write, arrival, channels):
+    """Sort requests by channel, keeping their order: requests (7, N), origin (N,), begin of each channel."""
     begin = np.zeros(channels + 1, np.int64)
     for c in channel:
         begin[c + 1] += 1
     for c in range(channels):
         begin[c + 1] += begin[c]
     place = begin.copy()
-    order = np.empty(channel.size, np.int64)
+    requests = np.empty((exact.REQUEST_ROWS, channel.size), np.int64)
+    origin = np.empty(channel.size, np.int64)
     for i in range(channel.size):
-        order[place[channel[i]]] = i
-        place[channel[i]] += 1
-    return order, begin
+        k = place[channel[i]]
+        place[channel[i]] = k + 1
+        origin[k] = i
+        requests[exact.BANK, k] = bank[i]
+        requests[exact.ROW, k] = row[i]
+        requests[exact.UNIT, k] = unit[i]
+        requests[exact.WRITE, k] = write[i]
+        requests[exact.ARRIVAL, k] = arrival[i]
+    return requests, origin, begin
+
+
+@njit(cache=True)
+def _collect(requests, origin):
+    """Entered and done cycles back in the order of the requests."""
+    entered = np.empty(origin.size, np.int64)
+    done = np.empty(origin.size, np.int64)
+    for k in range(origin.size):
+        entered[origin[k]] = requests[exact.ENTERED, k]
+        done[origin[k]] = requests[exact.DONE, k]
+    return entered, done
 
 
 class Lpddr5Exact:
@@ -140,48 +158,37 @@ class Lpddr5Exact:
         addresses = np.asarray(addresses, np.int64)
         self._check(addresses)
         n, org = addresses.size, self.config.organization
-        start = max(int(ch.scalar[exact.BUS]) for ch in self.channels)
+        start = max(int(ch.bus) for ch in self.channels)
         arrival = np.full(n, start, np.int64) if arrivals is None else np.asarray(arrivals, np.int64)
         if arrival.size != n or (arrival.size > 1 and bool((np.diff(arrival) < 0).any())):
             raise UserError("arrival cycles must be one per request and not decreasing")
         write = np.zeros(n, np.int64) if writes is None else np.asarray(writes, np.int64)
         channel, bank, row, _ = self.mapping.decode(addresses)
-        order, begin = _by_channel(channel, org.channels)
-        entered = np.empty(n, np.int64)
-        done = np.empty(n, np.int64)
+        unit = addresses // org.burst_bytes
+        requests, origin, begin = _distribute(channel, bank, row, unit, write, arrival, org.channels)
         before = [ch.counter.copy() for ch in self.channels]
         traces = []
         for c, ch in enumerate(self.channels):
-            pick = order[begin[c] : begin[c + 1]]
-            req = exact.Requests(
-                bank[pick],
-                row[pick],
-                addresses[pick] // org.burst_bytes,
-                write[pick],
-                arrival[pick],
-                np.full(pick.size, -1, np.int64),
-                np.full(pick.size, -1, np.int64),
-            )
-            traces.append(self._trace_buffer(req) if record else _NO_TRACE)
-            ch.scalar[exact.NEXT_REQUEST] = 0
-            ch.scalar[exact.TRACED] = 0
-            exact.advance(self.rules, self.policy, ch, req, traces[c], pick.size, NEVER)
-            entered[pick], done[pick] = req.entered, req.done
-            if record:
-                traces[c] = exact.CommandTrace(*(a[: ch.scalar[exact.TRACED]].copy() for a in traces[c]))
+            req = requests[:, begin[c] : begin[c + 1]]
+            trace = self._trace_buffer(req) if record else _NO_TRACE
+            ch.next_request = ch.traced = 0
+            exact.advance(self.rules, self.policy, ch, req, trace, req.shape[1], NEVER)
+            traces.append(trace[:, : ch.traced].copy() if record else trace)
+        entered, done = _collect(requests, origin)
         counts = [channel_counts(ch.counter - b, org.burst_bytes) for ch, b in zip(self.channels, before, strict=True)]
         return Run(self.config, arrivals is not None, arrival, entered, done, channel, counts, traces)
 
-    def _trace_buffer(self, req: exact.Requests) -> exact.CommandTrace:
+    def _trace_buffer(self, req: np.ndarray) -> np.ndarray:
         """Room for every command that these requests can cause.
 
         At most PRE, ACT-1, ACT-2, CAS and RD per request, and three commands per refresh that falls due; between two
         arrivals a request is served within a few thousand clocks.
         """
-        span = int(req.arrival[-1]) if req.arrival.size else 0
-        refreshes = (span + 4000 * req.arrival.size) // self.policy.interval * self.rules.ranks
-        size = 16 * req.arrival.size + 4 * refreshes + 4096
-        return exact.CommandTrace(*(np.empty(size, np.int64) for _ in range(4)))
+        n = req.shape[1]
+        span = int(req[exact.ARRIVAL, -1]) if n else 0
+        refreshes = (span + 4000 * n) // self.policy.interval * self.rules.ranks
+        size = 16 * n + 4 * refreshes + 4096
+        return np.empty((4, size), np.int64)
 
     # Closed loop.
 
@@ -224,23 +231,22 @@ class Lpddr5Exact:
 class _ClosedLoop:
     """Request buffer of one channel in closed loop. A credit returns when the request's data has been reported."""
 
-    def __init__(self, memory: Lpddr5Exact, channel: exact.Channel) -> None:
+    def __init__(self, memory: Lpddr5Exact, channel: np.record) -> None:
         self.memory, self.channel = memory, channel
         self.capacity = memory.policy.read_depth + memory.policy.write_depth
-        self.requests = exact.Requests(*(np.zeros(self.capacity, np.int64) for _ in range(7)))
+        self.requests = np.zeros((exact.REQUEST_ROWS, self.capacity), np.int64)
         self.tags: dict[int, object] = {}
         self.outstanding = [0, 0]
         self.total = 0
         self.now = 0
 
     def push(self, bank: int, row: int, unit: int, cycle: int, tag: object, write: bool) -> None:
-        if cycle < self.now or (self.total and cycle < self.requests.arrival[self.total - 1]):
+        if cycle < self.now or (self.total and cycle < self.requests[exact.ARRIVAL, self.total - 1]):
             raise ValueError(f"request at cycle {cycle} comes before cycle {self.now} or before an earlier request")
         if self.total == self.capacity:
             self._forget_reported()
         i = self.total
-        for column, value in zip(self.requests, (bank, row, unit, int(write), cycle, -1, -1), strict=True):
-            column[i] = value
+        self.requests[:, i] = (bank, row, unit, int(write), cycle, -1, -1)
         self.tags[i] = tag
         self.outstanding[int(write)] += 1
         self.total += 1
@@ -251,23 +257,21 @@ class _ClosedLoop:
         exact.advance(m.rules, m.policy, self.channel, self.requests, _NO_TRACE, self.total, self.now)
 
     def completions(self) -> list[tuple[int, object]]:
-        done = self.requests.done
+        done = self.requests[exact.DONE]
         ready = [i for i in self.tags if 0 <= done[i] <= self.now]
         for i in ready:
-            self.outstanding[int(self.requests.write[i])] -= 1
+            self.outstanding[int(self.requests[exact.WRITE, i])] -= 1
         return [(int(done[i]), self.tags.pop(i)) for i in ready]
 
     def _forget_reported(self) -> None:
         """Close the gaps of reported requests; the queue's entries and the next index follow."""
         kept = sorted(self.tags)
         place = {old: new for new, old in enumerate(kept)}
-        for column in self.requests:
-            column[: len(kept)] = column[kept]
+        self.requests[:, : len(kept)] = self.requests[:, kept]
         ch = self.channel
-        ch.scalar[exact.NEXT_REQUEST] = sum(old < ch.scalar[exact.NEXT_REQUEST] for old in kept)
+        ch.next_request = sum(old < ch.next_request for old in kept)
         for queue in range(2):
-            for k in range(int(ch.active_count[queue])):
-                e = int(ch.queue[queue, ch.active[queue, k]].head)
+            for e in (int(head) for head in ch.queue["head"][queue]):
                 while e >= 0:
                     ch.entry[e].request = place[int(ch.entry[e].request)]
                     e = int(ch.entry[e].next)
