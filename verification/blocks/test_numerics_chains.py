@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,6 +195,22 @@ def test_any_two_patterns_add_as_ieee(a: float, b: float) -> None:
     assert raw_bits(actual)[0] == bits_of(exact_sum(a, b))
 
 
+@pytest.mark.full
+def test_a_million_patterns_match_rational_arithmetic() -> None:
+    """Half a million additions and as many products with uniform FP32 patterns, exponents drawn close together."""
+    rng = np.random.default_rng(9)
+    count = 500_000
+    exponent = rng.integers(1, 254, count)
+    other = np.clip(exponent + rng.integers(-26, 27, count), 0, 255)
+    fields = rng.integers(0, 1 << 23, (2, count)) | rng.integers(0, 2, (2, count)) << 31
+    a, b = ((fields | np.stack([exponent, other]) << 23).astype(np.uint32)).view(np.float32)
+    sums = bits_of([exact_sum(float(x), float(y)) for x, y in zip(a, b, strict=True)])
+    np.testing.assert_array_equal(raw_bits(fp32_add(a, b)), sums)
+    dots = rng.integers(-65536, 65537, count)
+    products = bits_of([exact_product(int(d) * 8, float(s)) for d, s in zip(dots, b, strict=True)])
+    np.testing.assert_array_equal(raw_bits(scale_dots(dots, b, 3)), products)
+
+
 def test_chains_ascend_and_round_every_step() -> None:
     """2^24 + 1 + 1 stays 2^24 ascending, 1 + 1 + 2^24 gains 2; a pairwise sum would give 2^24 + 2 for both."""
     terms = np.array([[2.0**24, 1, 1], [1, 1, 2.0**24]], np.float32)
@@ -278,8 +295,12 @@ def test_the_worked_example() -> None:
     }
     assert chains == {WeightMode.MSB: 176.0, WeightMode.LSB: 5.0, WeightMode.DRAFT: 195.875}
     scale = Fraction(rne_fp32(Fraction(2, 127)))
-    assert float(project(weights, activations)[0, 0]) == rne_fp32(181 * scale)
-    assert float(project(weights, activations, draft=True)[0, 0]) == rne_fp32(Fraction("195.875") * scale)
+    full, draft = project(weights, activations), project(weights, activations, draft=True)
+    assert float(full[0, 0]) == rne_fp32(181 * scale)
+    assert float(draft[0, 0]) == rne_fp32(Fraction("195.875") * scale)
+    text = (Path(__file__).parents[2] / "docs" / "numerics.md").read_text()
+    for printed in (activations.scales, full, draft):
+        assert f"0x{int(raw_bits(printed).ravel()[0]):08X}" in text
 
 
 def test_mxfp4_by_hand() -> None:
