@@ -97,7 +97,9 @@ class ScaleMultiplier(Repeated):
         e8m0_field = self.scale[:8]
         significand = Signal(11)
         exponent = Signal(signed(10))  # power of two of the significand's last bit, before the factor 8
-        sign, is_nan, is_inf = Signal(), Signal(), Signal()
+        sign = Signal()
+        is_nan = Signal()
+        is_inf = Signal()
         m.d.comb += sign.eq(self.dot[-1])
         with m.If(self.e8m0):
             m.d.comb += [significand.eq(1), exponent.eq(e8m0_field - 128), is_nan.eq(e8m0_field == 0xFF)]
@@ -195,10 +197,12 @@ class Fp32Adder(Repeated):
 
         # Step 1: order by magnitude and find the distance. A subnormal has exponent 1 and no hidden one.
         swap = self.a[:31] < self.b[:31]
-        large, small = Signal(32), Signal(32)
+        large = Signal(32)
+        small = Signal(32)
         m.d.comb += [large.eq(Mux(swap, self.b, self.a)), small.eq(Mux(swap, self.a, self.b))]
         large_field, small_field = large[23:31], small[23:31]
-        large_exponent, small_exponent = Signal(8), Signal(8)
+        large_exponent = Signal(8)
+        small_exponent = Signal(8)
         m.d.comb += [
             large_exponent.eq(Mux(large_field == 0, 1, large_field)),
             small_exponent.eq(Mux(small_field == 0, 1, small_field)),

@@ -193,7 +193,10 @@ class GroupAccumulator(wiring.Component):
 
         # Gather: count the beats of a group; its last one needs the hold register.
         beat_count = Signal(range(p.beats))
-        gather, hold, release, held = Signal(), Signal(), Signal(), Signal()
+        gather = Signal()
+        hold = Signal()
+        release = Signal()
+        held = Signal()
         last_beat = beat_count == p.beats - 1
         m.d.comb += [
             self.dots.ready.eq(~last_beat | ~held | release),
@@ -238,7 +241,9 @@ class GroupAccumulator(wiring.Component):
         sums = [Signal(tag, name=f"sum_{stage}") for stage in range(1 + p.add_stages)]
         sums_valid = Signal(1 + p.add_stages)
         total, total_valid = sums[-1], sums_valid[-1]
-        add, fetch, hazard = Signal(), Signal(), Signal()
+        add = Signal()
+        fetch = Signal()
+        hazard = Signal()
         same_chain = [
             valid & (s.chain == product.chain) & (s.slot == product.slot)
             for s, valid in zip(sums, sums_valid, strict=True)

@@ -147,7 +147,8 @@ class MacArray(wiring.Component):
         weights, beat, out = self.weights.payload, self.activations.payload, self.dots.payload
 
         # Control: one advance for everything, a valid bit and the tags per stage.
-        advance, enter = Signal(), Signal()
+        advance = Signal()
+        enter = Signal()
         m.d.comb += [
             advance.eq(~self.dots.valid | self.dots.ready),
             enter.eq(self.weights.valid & self.activations.valid & advance),

@@ -191,8 +191,11 @@ class WeightFeed(wiring.Component):
 
         full = Signal(2)  # bank holds a whole group
         modes = Array(Signal(WeightMode, name=f"mode_{b}") for b in (0, 1))
-        load_bank, load_beat, load = Signal(), Signal(range(p.beats)), Signal(p.beats)
-        show_bank, show_beat = Signal(), Signal(range(p.beats))
+        load_bank = Signal()
+        load_beat = Signal(range(p.beats))
+        load = Signal(p.beats)
+        show_bank = Signal()
+        show_beat = Signal(range(p.beats))
 
         # Datapath, one module per column.
         for c in range(p.columns):
