@@ -62,7 +62,6 @@ def fast(traffic: Traffic, *, events: bool = True) -> Trace:
     closed = streams.absent and _buffers_cover(params, clocks)
     columns = int(requests["columns"].sum())
     beats = 0 if closed else columns
-    next_take, next_offer = _next_true(streams.takes), _next_true(streams.offers)
     row_room = 16 + 2 * len(requests) + 2 * int((requests["columns"] // params.data_columns).sum())
     tick_room = 64 + beats + beats // ECC_GROUP
     while True:
@@ -74,7 +73,7 @@ def fast(traffic: Traffic, *, events: bool = True) -> Trace:
             takes=np.empty(beats, dtype=np.int64),
             offers=np.empty(beats, dtype=np.int64),
         )
-        used = _run(clocks, shape_of(params), closed, requests, starts, next_take, next_offer, records)
+        used = _run(clocks, shape_of(params), closed, requests, starts, streams.takes, streams.offers, records)
         if used.rows >= 0:
             break
         row_room *= 2
@@ -106,14 +105,6 @@ def _buffers_cover(params: HbParams, c: HbClocks) -> bool:
     )
 
 
-def _next_true(pattern: np.ndarray) -> np.ndarray:
-    """(requesters, cycles + 1): the first cycle from each on in which ``pattern`` holds; beyond its end it does."""
-    cycles = pattern.shape[1]
-    at = np.where(pattern, np.arange(cycles), cycles)
-    at = np.concatenate([at, np.full((len(pattern), 1), cycles)], axis=1)
-    return np.minimum.accumulate(at[:, ::-1], axis=1)[:, ::-1].copy()
-
-
 @njit(cache=True)
 def _at(tick, c):
     """Logic cycle of a DRAM clock edge."""
@@ -127,9 +118,11 @@ def _edge(cycle, c):
 
 
 @njit(cache=True)
-def _first_from(table, who, cycle):
-    """The first cycle from ``cycle`` on in which a stream is ready."""
-    return table[who, cycle] if cycle < table.shape[1] else cycle
+def _first_from(pattern, who, cycle):
+    """The first cycle from ``cycle`` on in which a stream is ready; behind the pattern's end it always is."""
+    while cycle < pattern.shape[1] and not pattern[who, cycle]:
+        cycle += 1
+    return cycle
 
 
 @njit(cache=True)
@@ -147,7 +140,28 @@ def _error(shape, q):
 
 
 @njit(cache=True)
-def _run(c, shape, closed, requests, starts, next_take, next_offer, records):
+def _row_gates(c, act, pre, ref):
+    """The first edge at which the timing allows an activation or a refresh of the precharged bank."""
+    return max(max(pre + c.nRP, act + c.nRC), ref + c.nRFC)
+
+
+@njit(cache=True)
+def _choose(shape, requests, heads, starts, presented, last, idle):
+    """When the next request is accepted, the first cycle from ``idle`` on with one, and whose it is."""
+    accept = 1 << 60
+    for r in range(shape.requesters):
+        if heads[r] < starts[r + 1]:
+            accept = min(accept, max(requests[heads[r]].cycle, presented[r]))
+    accept = max(accept, idle)
+    for distance in range(1, shape.requesters + 1):
+        r = (last + distance) % shape.requesters
+        if heads[r] < starts[r + 1] and max(requests[heads[r]].cycle, presented[r]) <= accept:
+            return accept, r
+    return accept, -1
+
+
+@njit(cache=True)
+def _run(c, shape, closed, requests, starts, consumers, writers, records):
     """Fill the records. ``closed``: no stream ever holds a column back."""
     transfers, rows, refreshes, ticks, takes, offers = records
     wr_pre = c.nCWL + c.nBL + c.nWR
@@ -166,18 +180,7 @@ def _run(c, shape, closed, requests, starts, next_take, next_offer, records):
     last_read = -1  # cycle in which the latest beat leaves the read buffer
     idle = 0  # the first cycle in which the controller is idle
     for t in range(number):
-        # Acceptance: the first cycle, from idle on, with a request; in circular order.
-        accept = 1 << 60
-        for r in range(shape.requesters):
-            if heads[r] < starts[r + 1]:
-                accept = min(accept, max(requests[heads[r]].cycle, presented[r]))
-        accept = max(accept, idle)
-        who = -1
-        for distance in range(1, shape.requesters + 1):
-            r = (last + distance) % shape.requesters
-            if heads[r] < starts[r + 1] and max(requests[heads[r]].cycle, presented[r]) <= accept:
-                who = r
-                break
+        accept, who = _choose(shape, requests, heads, starts, presented, last, idle)
         q = requests[heads[who]]
         heads[who] += 1
         presented[who] = accept + 1
@@ -185,7 +188,7 @@ def _run(c, shape, closed, requests, starts, next_take, next_offer, records):
 
         # Refreshes of the idle bank: any that is owed before the acceptance, a due one at its very cycle too.
         while True:
-            free = max(max(pre + c.nRP, act + c.nRC), max(ref + c.nRFC, _edge(idle, c)))
+            free = max(_row_gates(c, act, pre, ref), _edge(idle, c))
             k = max(free, (n_ref + 1) * c.nREFI)
             if _at(k, c) >= accept:
                 k = max(free, _edge(accept, c))
@@ -211,7 +214,7 @@ def _run(c, shape, closed, requests, starts, next_take, next_offer, records):
         check = shape.inline and not q.write
         k = _edge(accept + 1, c)
         while True:
-            k = max(max(k, pre + c.nRP), max(act + c.nRC, ref + c.nRFC))
+            k = max(k, _row_gates(c, act, pre, ref))
             while k // c.nREFI - n_ref > shape.postpone:
                 if n_ref == len(refreshes):
                     return no_room
@@ -233,8 +236,9 @@ def _run(c, shape, closed, requests, starts, next_take, next_offer, records):
             if shape.inline:
                 commands += (column + data + 7) // 8 - column // 8
             final = gate + (commands - 1) * c.nBL
-            broken = -1
+            broken = -1  # edge at which a stalled row is given up for a refresh
             if closed and final < urgent and check == (shape.inline and not q.write):
+                # A column every nBL: the row in closed form.
                 record[FIRST_TICK], record[BEATS_AT], record[COMMANDS], record[DATA] = gate, -1, commands, data
                 column += data
                 left -= data
@@ -243,6 +247,7 @@ def _run(c, shape, closed, requests, starts, next_take, next_offer, records):
                 else:
                     rd = final
             else:
+                # From beat to beat: each waits for its stream, and the streams for the buffers.
                 record[BEATS_AT] = n_tick
                 record[FIRST_TICK] = gate
                 record[DATA] = record[COMMANDS] = 0
@@ -253,7 +258,7 @@ def _run(c, shape, closed, requests, starts, next_take, next_offer, records):
                         if q.write:
                             # The next beat: offered, its place empty; it can be written from the cycle after on.
                             if n_offer == base + written:
-                                taken = max(taken + 1, _first_from(next_offer, who, offered[who]))
+                                taken = max(taken + 1, _first_from(writers, who, offered[who]))
                                 if written >= shape.write_buffer:
                                     taken = max(taken, emptied[written % shape.write_buffer] + 1)
                                 offers[n_offer] = taken
@@ -290,7 +295,7 @@ def _run(c, shape, closed, requests, starts, next_take, next_offer, records):
                             written += 1
                         elif not closed:
                             arrives = max(_at(k + burst_end, c) + shape.capture_stages, last_read + 1)
-                            takes[n_take] = last_read = _first_from(next_take, who, arrives)
+                            takes[n_take] = last_read = _first_from(consumers, who, arrives)
                             n_take += 1
                     if (left == 0 or column == shape.data_columns) and not (check and q.write):
                         break
@@ -313,7 +318,7 @@ def _run(c, shape, closed, requests, starts, next_take, next_offer, records):
     # Beats may leave the read buffer long after the bank is idle, which refreshes meanwhile.
     end_cycle = max(idle, last_read) if number > 0 else 0
     while True:
-        k = max(max(max(pre + c.nRP, act + c.nRC), max(ref + c.nRFC, _edge(idle, c))), (n_ref + 1) * c.nREFI)
+        k = max(max(_row_gates(c, act, pre, ref), _edge(idle, c)), (n_ref + 1) * c.nREFI)
         if _at(k, c) > end_cycle:
             break
         if n_ref == len(refreshes):

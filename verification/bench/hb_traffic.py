@@ -46,10 +46,11 @@ def random_traffic(
             requests["columns"][i] = 2 * params.columns_per_row
         else:
             requests["column"][i] |= 1
-    return Traffic(params, requests, random_stalls(params, rng, stall), clocks)
+    cycles = max(20_000, 300 * transfers)
+    return Traffic(params, requests, random_stalls(params, rng, stall, cycles), clocks)
 
 
-def random_stalls(params: HbParams, rng: np.random.Generator, stall: str, cycles: int = 20000) -> Stalls | None:
+def random_stalls(params: HbParams, rng: np.random.Generator, stall: str, cycles: int) -> Stalls | None:
     """Consumers that pause and writers that are late, in bursts of about ten cycles; None for no stall."""
     rate = STALL_RATES[stall]
     if rate == 0:
