@@ -58,6 +58,11 @@ verify-full: $(VENV)/.system ## exhaustive and full-size checks, on demand
 verilog: $(VENV)/.base ## export every block for tiny, fpga-small and 4gb to build/verilog
 	@for chip in tiny fpga-small 4gb; do elmoe3d verilog --block all --chip $$chip || exit $$?; done
 
+BLOCK ?= all
+SIM ?= icarus
+cocotb: $(VENV)/.system ## cocotb tests of exported Verilog: BLOCK=name CHIP=tiny SIM=icarus|verilator WAVES=1
+	@python -m verification.bench.cocotb_runner --block $(BLOCK) --chip $(CHIP) --sim $(SIM) $(if $(WAVES),--waves)
+
 sim: $(VENV)/.base ## the best the project can show so far
 	@elmoe3d numerics
 

