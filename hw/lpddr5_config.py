@@ -21,8 +21,8 @@ class Lpddr5Controller:
     write_high, write_low    write drain starts at ``write_high`` queued writes (or when no read is queued) and ends
                              at ``write_low`` (or when none is left)
     refresh                  none, all-bank (REFab) or per-bank (REFpb)
-    postponed                refreshes owed at which a rank refreshes before it serves requests, 1 to 8; a rank that owes
-                             fewer refreshes only while it has no request
+    postponed                refreshes owed at which a rank refreshes before it serves requests, 1 to 8; a rank that
+                             owes fewer refreshes only while it has no request
     page                     open: a row stays open until a conflict or a refresh; closed: auto-precharge with the last
                              queued hit
     age_limit                clocks for which younger row hits may pass an older conflict in the same bank

@@ -326,6 +326,7 @@ def _precharge_all(rules, policy, ch, trace, cycle, rank):
         if ch.bank[bank].row >= 0:
             _close(policy, ch, bank, cycle, cycle + rules.rpab)
     ch.rank[rank].open_banks = 0
+    ch.rank[rank].act_ok = max(ch.rank[rank].act_ok, cycle + rules.rpab)
     ch.rank[rank].precharge_ok = cycle + rules.ppd
     ch.rank[rank].refab_ok = max(ch.rank[rank].refab_ok, cycle + rules.rpab)
     ch.counter[PRECHARGES_ALL] += 1
