@@ -23,11 +23,9 @@ def _round_binary(value: Fraction, precision: int, least: int, limit: int) -> fl
     """Nearest number with ``precision`` significant bits, spacing at least 2^``least``, below 2^``limit``."""
     if value == 0:
         return 0.0
-    exponent = 0
     magnitude = abs(value)
-    while magnitude >= Fraction(2) ** (exponent + 1):
-        exponent += 1
-    while magnitude < Fraction(2) ** exponent:
+    exponent = magnitude.numerator.bit_length() - magnitude.denominator.bit_length()
+    if magnitude < Fraction(2) ** exponent:  # the bit lengths leave one binade open
         exponent -= 1
     quantum = Fraction(2) ** max(exponent - precision + 1, least)
     rounded = round_half_even(magnitude / quantum) * quantum
