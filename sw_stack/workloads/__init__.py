@@ -1,0 +1,1 @@
+"""What runs on the machine: routing traces, calibrated generators, request mixes."""
