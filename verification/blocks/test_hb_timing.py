@@ -22,6 +22,7 @@ def test_published_parts_in_clocks():
     c = hb_timing("hb500", 2).clocks
     assert (c.nRCD, c.nRP, c.nRAS, c.nRC, c.nWR, c.nRTP, c.nWTR) == (8, 6, 17, 23, 8, 2, 3)
     assert (c.nRFC, c.nREFI, c.tick_num, c.tick_den) == (33, 3900, 2, 1)  # 65 / 2 = 32.5 rounds up
+    assert hb_timing("hb500", 2, 110).clocks.nREFI == 487  # 975 / 2 = 487.5 is a maximum: down
 
 
 @pytest.mark.parametrize(
