@@ -69,7 +69,7 @@ sim: $(VENV)/.base ## the best the project can show so far
 train: $(VENV)/.train ## train the shipped models again: hours on a CPU; resumes where it was stopped
 	@python -m sw_stack.models.training.train moe
 	@python -m sw_stack.models.training.train dense
-	@python -m sw_stack.models.training.train_eagle
+	@python -m sw_stack.models.training.train eagle
 
 evaluate-model: $(VENV)/.train ## quality and routing of the shipped model beside 5-gram Kneser-Ney and published figures
 	@python -m sw_stack.models.training.evaluate

@@ -242,6 +242,22 @@ def tokenizer_of(corpus: dict, path: Path):
     return tokenizer
 
 
+def shipped_tokenizer(model_folder: Path):
+    """The tokenizer of a shipped model; UserError where its file is missing."""
+    from tokenizers import Tokenizer
+
+    path = model_folder / "tokenizer.json"
+    if not path.exists():
+        raise UserError(f"{path} must exist; it is made with the training text")
+    return Tokenizer.from_file(str(path))
+
+
+def bytes_per_token(tokenizer) -> np.ndarray:
+    """Length in bytes of every vocabulary entry; 0 for the end-of-text mark, which stands for no text."""
+    entries = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    return np.array([0 if entry == END_OF_TEXT else len(entry) for entry, _ in entries])
+
+
 def encode_files(tokenizer, files: list[tuple[str, str]]) -> np.ndarray:
     """uint16 token stream: each file preceded by the end-of-text token (a document's start marker)."""
     encodings = tokenizer.encode_batch([text for _, text in files])

@@ -7,6 +7,8 @@ which decides what a CPU can train in an hour. All experts of a layer are one ba
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
+
 import torch
 from torch import Tensor, nn
 
@@ -30,30 +32,43 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised, times ``lr`` x sqrt(max(1, rows / columns)), with weight decay."""
 
-    def __init__(self, parameters, lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.01):
+    def __init__(self, parameters, lr: float = 0.0, momentum: float = 0.95, weight_decay: float = 0.01):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
+    def step(self, pool: Executor) -> None:
+        """Update every matrix; independent ones at the same time in the threads of ``pool``."""
+        jobs = [(group, parameter) for group in self.param_groups for parameter in group["params"]]
+        list(pool.map(lambda job: self._update(*job), jobs))
+
     @torch.no_grad()
-    def step(self) -> None:
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                state = self.state[parameter]
-                if not state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-                direction = orthogonalise(parameter.grad.lerp(state["momentum"], group["momentum"]))
-                rows, columns = parameter.shape[-2:]
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.add_(direction, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
+    def _update(self, group: dict, parameter: Tensor) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
+        direction = orthogonalise(parameter.grad.lerp(state["momentum"], group["momentum"]))
+        rows, columns = parameter.shape[-2:]
+        parameter.mul_(1 - group["lr"] * group["weight_decay"])
+        parameter.add_(direction, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
 
 
 def optimisers(model: nn.Module, muon_lr: float, adam_lr: float) -> list[torch.optim.Optimizer]:
-    """Muon for every matrix of the layers but the router, Adam for the rest."""
-    matrices, others = [], []
+    """Muon for every matrix of the layers but the router; Adam for the rest, the router at 0.3 of its rate.
+
+    Every parameter group holds its peak rate in "peak"; the trainer sets "lr" from it at every step.
+
+    At the full rate one step can move a router's logits by half, and the experts' loads oscillate.
+    """
+    matrices, others, routers = [], [], []
     for name, parameter in model.named_parameters():
-        inside = "layers." in name and parameter.ndim >= 2 and not name.endswith("mlp.gate")
-        (matrices if inside else others).append(parameter)
-    return [Muon(matrices, lr=muon_lr), torch.optim.Adam(others, lr=adam_lr, betas=(0.9, 0.95), eps=1e-10)]
+        if name.endswith("mlp.gate"):
+            routers.append(parameter)
+        else:
+            (matrices if "layers." in name and parameter.ndim >= 2 else others).append(parameter)
+    adam = [{"params": others, "peak": adam_lr}]
+    if routers:
+        adam.append({"params": routers, "peak": 0.3 * adam_lr})
+    return [Muon([{"params": matrices, "peak": muon_lr}]), torch.optim.Adam(adam, betas=(0.9, 0.95), eps=1e-10)]
 
 
 def learning_rate(step: int, steps: int, warmup: int, decay: float) -> float:
