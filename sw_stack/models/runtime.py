@@ -1,0 +1,484 @@
+"""The bit-exact runtime: prefill, batched decode and trees of tokens through the machine's numerics.
+
+    model = QuantizedModel(source)
+    runtime = Runtime(model)
+    cache = runtime.new_cache()
+    result = runtime.forward([Segment(cache, prompt)], logits="last")
+    cache.commit()
+
+A forward pass takes new tokens of any number of sequences. Every token's logits have the same bits whatever
+else is in the pass: projections are computed per output in stated order, everything else per token, and a tree
+node attends to its own root path in position order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cycle_model.functional import experts as expert_kernels
+from cycle_model.functional import projection as kernels
+from cycle_model.functional import rotary, routing, rows
+from cycle_model.functional.attention import attend
+from hw.errors import UserError
+from sw_stack.models.architectures import MLA_LATENT_NORM_EPS, GqaConfig, GroupScore, MlaConfig, RouterKind
+from sw_stack.models.kv_cache import HeadStore, KvCache, KvFormat
+from sw_stack.models.precision import FULL, Precision, WeightScheme
+from sw_stack.models.quantized_model import FfnWeights, LayerWeights, QuantizedModel
+from sw_stack.models.weights import ProjectionStack
+
+_ROUTER_KINDS = {
+    RouterKind.SOFTMAX: routing.SOFTMAX,
+    RouterKind.SIGMOID: routing.SIGMOID,
+    RouterKind.TOPK_SOFTMAX: routing.TOPK_SOFTMAX,
+}
+_NONE = np.zeros(0, np.float32)
+
+
+@dataclass
+class Segment:
+    """New tokens of one sequence.
+
+    cache    the sequence
+    tokens   ids [n]
+    parents  per token the index of a pending node of the cache (these tokens follow the ones pending already),
+             -1 for the last committed position; None: a chain behind the last pending node
+    inputs   float32 [n, hidden] instead of the tokens' embeddings
+    """
+
+    cache: KvCache
+    tokens: Sequence[int]
+    parents: Sequence[int] | None = None
+    inputs: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass(frozen=True)
+class LayerRouting:
+    """Routing of one MoE layer; rows are the pass's tokens.
+
+    scores   float32 [tokens, experts], the router's probabilities (sigmoid routers: scores)
+    wanted   int32 [tokens, k], the unrestricted choice, ascending id
+    chosen   int32 [tokens, k], the choice among residents, ascending id, -1 = empty slot
+    weights  float32 [tokens, k], of ``chosen``
+    """
+
+    layer: int
+    scores: np.ndarray
+    wanted: np.ndarray
+    chosen: np.ndarray
+    weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a forward pass gives; rows are tokens in the order of the segments.
+
+    logits   float32 [tokens or segments, vocabulary], or [0, vocabulary]
+    hidden   float32 [tokens, hidden], the last layer's output before the final norm
+    routing  one entry per MoE layer
+    first    int64 [segments + 1], where each segment's rows begin
+    """
+
+    logits: np.ndarray
+    hidden: np.ndarray
+    routing: list[LayerRouting]
+    first: np.ndarray
+
+
+@dataclass
+class _Batch:
+    """Tokens of one pass, by row."""
+
+    segments: list[Segment]
+    first: np.ndarray
+    nodes: list[int]  # per segment, index of its first new pending node
+    positions: np.ndarray
+    cosines: np.ndarray
+    sines: np.ndarray
+    paths: list[np.ndarray] = field(default_factory=list)
+    committed: list[int] = field(default_factory=list)
+
+
+class Runtime:
+    """Forward passes of one model.
+
+    Parameters
+    ----------
+    model : quantised weights
+    kv_format : of new caches
+    threads : CPU threads; no result depends on it
+    """
+
+    def __init__(self, model: QuantizedModel, *, kv_format: KvFormat = KvFormat.INT8, threads: int = 1) -> None:
+        self.model, self.config, self.kv_format = model, model.config, kv_format
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._eps = np.float32(self.config.norm_eps)
+
+    def new_cache(self) -> KvCache:
+        """An empty sequence."""
+        return KvCache(self.config, self.kv_format)
+
+    def forward(
+        self,
+        segments: Sequence[Segment],
+        *,
+        precision: Precision = FULL,
+        resident: np.ndarray | None = None,
+        logits: str = "all",
+    ) -> StepResult:
+        """Run new tokens; their keys and values stay pending in the caches.
+
+        Parameters
+        ----------
+        segments : at least one token each; a cache occurs once
+        precision : which weights each kind of projection uses
+        resident : bool [layers, experts], experts that routing may choose; None = all
+        logits : "all" tokens, "last" of each segment, or "none"
+
+        Raises
+        ------
+        UserError
+            No token, a token beyond the vocabulary, a position beyond the context, a wrong mask, values that
+            overflow FP32.
+        """
+        segments = list(segments)
+        resident = self._checked_mask(resident)
+        tokens = self._checked_tokens(segments)
+        if logits not in ("all", "last", "none"):
+            raise UserError(f"logits must be all, last or none, not {logits!r}")
+        batch = self._begin(segments)
+        try:
+            x = self.model.embedding[tokens].astype(np.float32)
+            for i, segment in enumerate(segments):
+                if segment.inputs is not None:
+                    x[batch.first[i] : batch.first[i + 1]] = segment.inputs
+            records: list[LayerRouting] = []
+            for index in range(self.config.layers):
+                weights = self.model.layer(index)
+                self._attention(index, weights, batch, x, precision)
+                self._feed_forward(index, weights, x, precision, resident[index], records)
+        except BaseException:
+            for segment, node in zip(segments, batch.nodes, strict=True):
+                segment.cache.truncate(node)
+            raise
+        return StepResult(self._logits(x, batch, logits, precision), x, records, batch.first)
+
+    def logits(self, hidden: np.ndarray, precision: Precision = FULL) -> np.ndarray:
+        """Final norm and output matrix of rows float32 [n, hidden]; float32 [n, vocabulary]."""
+        normed = self._norm(np.ascontiguousarray(hidden, np.float32), self.model.final_norm)
+        return self._project(self.model.head, precision.head, normed, "the output matrix")
+
+    # --- a pass, step by step ------------------------------------------------------------------------------
+
+    def _checked_mask(self, resident: np.ndarray | None) -> np.ndarray:
+        shape = (self.config.layers, self.config.experts)
+        if resident is None:
+            return np.ones(shape, np.bool_)
+        resident = np.asarray(resident)
+        if resident.shape != shape or resident.dtype != np.bool_:
+            raise UserError(f"resident must be bool {shape}, not {resident.dtype} {resident.shape}")
+        return np.ascontiguousarray(resident)
+
+    def _checked_tokens(self, segments: list[Segment]) -> np.ndarray:
+        if not segments or not all(len(segment) for segment in segments):
+            raise UserError("a forward pass must have at least one token in each sequence")
+        if len({id(segment.cache) for segment in segments}) != len(segments):
+            raise UserError("a cache must occur once in a forward pass")
+        tokens = np.concatenate([np.asarray(segment.tokens, np.int64) for segment in segments])
+        wrong = (tokens < 0) | (tokens >= self.config.vocab)
+        if wrong.any():
+            raise UserError(f"token ids must be 0 to {self.config.vocab - 1}, not {int(tokens[wrong][0])}")
+        return tokens
+
+    def _begin(self, segments: list[Segment]) -> _Batch:
+        first = np.cumsum([0, *(len(segment) for segment in segments)])
+        nodes = [segment.cache.pending for segment in segments]
+        positions = []
+        try:
+            for segment, node in zip(segments, nodes, strict=True):
+                parents = segment.parents
+                if parents is None:
+                    parents = range(node - 1, node - 1 + len(segment))
+                if len(parents) != len(segment):
+                    raise UserError(f"parents must be given for {len(segment)} tokens, not {len(parents)}")
+                positions.append(segment.cache.extend(list(parents)))
+        except UserError:
+            for segment, node in zip(segments, nodes, strict=True):
+                segment.cache.truncate(node)
+            raise
+        joined = np.concatenate(positions)
+        shape = (len(joined), len(self.model.phases))
+        batch = _Batch(segments, first, nodes, joined, np.empty(shape, np.float32), np.empty(shape, np.float32))
+        rotary.rotation_table(self.model.phases, joined, self.model.rope_factor, batch.cosines, batch.sines)
+        for segment, node in zip(segments, nodes, strict=True):
+            cache = segment.cache
+            if cache.is_chain:  # then every slot is the position itself
+                batch.paths.append(np.zeros((len(segment), 0), np.int64))
+                batch.committed.append(cache.length + cache.pending)
+            else:
+                batch.paths.append(cache.paths(node))
+                batch.committed.append(cache.length)
+        return batch
+
+    def _attention(self, index: int, weights: LayerWeights, batch: _Batch, x: np.ndarray, precision: Precision) -> None:
+        """x += o(attention(norm(x)))."""
+        a = self.config.attention
+        normed = self._norm(x, weights.attention_norm)
+        first = self._project(weights.first, precision.attention, normed, f"attention of layer {index}")
+        if isinstance(a, GqaConfig):
+            queries = self._gqa_heads(index, weights, batch, first, a)
+        else:
+            queries = self._mla_heads(index, weights, batch, first, a, precision)
+        value_dim = a.head_dim if isinstance(a, GqaConfig) else a.value_dim
+        mixed = np.empty((len(x), a.heads, value_dim), np.float32)
+        scale, window = np.float32(a.softmax_scale), self.config.windows[index] or 0
+
+        def sequence(i: int) -> None:
+            begin, end = batch.first[i], batch.first[i + 1]
+            keys, values = self._stored_heads(index, weights, batch.segments[i].cache, precision)
+            attend(
+                queries[begin:end], scale, keys.data, keys.scales, values.data, values.scales, batch.committed[i],
+                batch.paths[i], batch.positions[begin:end] + 1, window, weights.sinks, 0, end - begin,
+                mixed[begin:end],
+            )  # fmt: skip
+
+        self._each(sequence, len(batch.segments))
+        mixed = mixed.reshape(len(x), -1)
+        rows.add_rows(x, self._project(weights.output, precision.attention, mixed, f"attention of layer {index}"))
+
+    def _gqa_heads(
+        self, index: int, weights: LayerWeights, batch: _Batch, first: np.ndarray, a: GqaConfig
+    ) -> np.ndarray:
+        """Queries float32 [n, heads, d]; keys and values go to the caches."""
+        n, narrow = len(first), a.kv_heads * a.head_dim
+        queries = np.ascontiguousarray(first[:, : a.query_size]).reshape(n, a.heads, a.head_dim)
+        keys = np.ascontiguousarray(first[:, a.query_size : a.query_size + narrow]).reshape(n, a.kv_heads, a.head_dim)
+        values = np.ascontiguousarray(first[:, a.query_size + narrow :]).reshape(n, a.kv_heads, a.head_dim)
+        interleaved = self.config.rope.interleaved
+        for heads, norm in ((queries, weights.query_norm), (keys, weights.key_norm)):
+            rotary.norm_and_rotate(heads, norm, self._eps, batch.cosines, batch.sines, 0, interleaved)
+        self._store(index, batch, keys, values)
+        return queries
+
+    def _mla_heads(
+        self,
+        index: int,
+        weights: LayerWeights,
+        batch: _Batch,
+        first: np.ndarray,
+        a: MlaConfig,
+        precision: Precision,
+    ) -> np.ndarray:
+        """Queries float32 [n, heads, d]; latent and rope key go to the caches."""
+        n = len(first)
+        split = first.shape[1] - a.kv_rank - a.rope_dim
+        queries = np.ascontiguousarray(first[:, :split])
+        eps = np.float32(MLA_LATENT_NORM_EPS)
+        if weights.query_up is not None:
+            queries = self._norm(queries, weights.query_down_norm, eps)
+            queries = self._project(weights.query_up, precision.attention, queries, f"attention of layer {index}")
+        queries = queries.reshape(n, a.heads, a.head_dim)
+        latent = self._norm(np.ascontiguousarray(first[:, split : split + a.kv_rank]), weights.kv_norm, eps)
+        rope = np.ascontiguousarray(first[:, split + a.kv_rank :]).reshape(n, 1, a.rope_dim)
+        interleaved = self.config.rope.interleaved
+        for heads, offset in ((queries, a.nope_dim), (rope, 0)):
+            rotary.norm_and_rotate(heads, _NONE, self._eps, batch.cosines, batch.sines, offset, interleaved)
+        self._store(index, batch, rope, latent.reshape(n, 1, a.kv_rank))
+        return queries
+
+    def _store(self, index: int, batch: _Batch, keys: np.ndarray, values: np.ndarray) -> None:
+        for i, segment in enumerate(batch.segments):
+            begin, end = batch.first[i], batch.first[i + 1]
+            slot = segment.cache.length + batch.nodes[i]
+            segment.cache.keys[index].write(slot, keys[begin:end])
+            segment.cache.values[index].write(slot, values[begin:end])
+
+    def _stored_heads(
+        self, index: int, weights: LayerWeights, cache: KvCache, precision: Precision
+    ) -> tuple[HeadStore, HeadStore]:
+        """Keys and values to attend to: the cache's own, or for MLA their projection from the cached latent."""
+        a = self.config.attention
+        if isinstance(a, GqaConfig):
+            return cache.keys[index], cache.values[index]
+        slots = cache.length + cache.pending
+        latent, rope = cache.values[index], cache.keys[index]
+        if precision.attention is WeightScheme.FLOAT:
+            values = latent.rows(slots) * latent.row_scales(slots)[:, None]
+            expanded = self._project(weights.kv_up, precision.attention, values, f"latent of layer {index}")
+        elif cache.kv_format is KvFormat.INT8:  # the cached INT8 latent is the projection's quantised input
+            q, scales = np.ascontiguousarray(latent.rows(slots)), np.ascontiguousarray(latent.row_scales(slots))
+            expanded = self._project_quantized(weights.kv_up, precision.attention, q, scales)
+        else:
+            values = np.ascontiguousarray(latent.rows(slots))
+            expanded = self._project(weights.kv_up, precision.attention, values, f"latent of layer {index}")
+        heads = expanded.reshape(slots, a.heads, a.nope_dim + a.value_dim)
+        keys = np.empty((slots, a.heads, a.head_dim), np.float32)
+        keys[:, :, : a.nope_dim] = heads[:, :, : a.nope_dim]
+        keys[:, :, a.nope_dim :] = (rope.rows(slots) * rope.row_scales(slots)[:, None])[:, None]
+        return _float_store(keys, True), _float_store(np.ascontiguousarray(heads[:, :, a.nope_dim :]), False)
+
+    def _feed_forward(
+        self,
+        index: int,
+        weights: LayerWeights,
+        x: np.ndarray,
+        precision: Precision,
+        resident: np.ndarray,
+        records: list[LayerRouting],
+    ) -> None:
+        """x += ffn(norm(x)): dense, or routed experts, then shared ones."""
+        where = f"feed-forward of layer {index}"
+        normed = self._norm(x, weights.ffn_norm)
+        if weights.dense is not None:
+            rows.add_rows(x, self._networks(weights.dense, precision.dense, normed, None, where)[0])
+            return
+        record = self._route(index, weights, normed, precision, resident)
+        records.append(record)
+        values, pair_of = self._networks(weights.experts, precision.experts, normed, record.chosen, where)
+        out = np.empty_like(x)
+        rows.combine_experts(values, record.weights, pair_of, out)
+        if weights.shared is not None:
+            rows.add_rows(out, self._networks(weights.shared, precision.shared, normed, None, where)[0])
+        rows.add_rows(x, out)
+
+    def _route(
+        self, index: int, weights: LayerWeights, normed: np.ndarray, precision: Precision, resident: np.ndarray
+    ) -> LayerRouting:
+        router, n = self.config.moe.router, len(normed)
+        logits = self._project(weights.router, precision.router, normed, f"router of layer {index}")
+        scores = np.empty((n, router.experts), np.float32)
+        wanted, chosen = np.empty((n, router.top_k), np.int32), np.empty((n, router.top_k), np.int32)
+        shares = np.empty((n, router.top_k), np.float32)
+        correction = weights.correction if router.correction else np.zeros(router.experts, np.float32)
+        routing.route(
+            logits, correction, resident, _ROUTER_KINDS[router.kind], router.renormalize, np.float32(router.scale),
+            router.groups, router.chosen_groups, router.group_score is GroupScore.TOP2_SUM,
+            scores, wanted, chosen, shares,
+        )  # fmt: skip
+        return LayerRouting(index, scores, wanted, chosen, shares)
+
+    def _networks(
+        self, ffn: FfnWeights, scheme: WeightScheme, normed: np.ndarray, chosen: np.ndarray | None, where: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Outputs of the chosen experts, float32 [pairs, hidden], and the pair of each slot, int32 [n, k].
+
+        ``chosen`` None: every token through the only network; pairs are tokens.
+        """
+        n = len(normed)
+        if chosen is None:
+            bounds = np.linspace(0, n, min(self._threads, n) + 1).astype(np.int32)
+            experts, starts = np.zeros(len(bounds) - 1, np.int32), bounds
+            tokens = pair_of = np.arange(n, dtype=np.int32)
+        else:
+            flat = chosen.ravel()
+            order = np.argsort(flat, kind="stable")[np.count_nonzero(flat < 0) :]
+            tokens = (order // chosen.shape[1]).astype(np.int32)
+            experts, begins = np.unique(flat[order], return_index=True)
+            starts = np.append(begins, len(order)).astype(np.int32)
+            pair_of = np.full(flat.shape, -1, np.int32)
+            pair_of[order] = np.arange(len(order), dtype=np.int32)
+            pair_of = pair_of.reshape(chosen.shape)
+        out = np.empty((len(tokens), normed.shape[1]), np.float32)
+        moe = self.config.moe
+        limit = np.float32(moe.swiglu_limit or 0) if moe else np.float32(0)
+        alpha = np.float32(moe.swiglu_alpha if moe else 0)
+        if scheme is WeightScheme.FLOAT:
+
+            def run(first: int, last: int) -> None:
+                expert_kernels.run_float_experts(
+                    ffn.up.float_weights, ffn.up.bias, ffn.down.float_weights, ffn.down.bias, limit, alpha,
+                    normed, experts, starts, tokens, first, last, out,
+                )  # fmt: skip
+        else:
+            q, scales = self._quantized(normed, where)
+            up, down = ffn.up.operands(scheme), ffn.down.operands(scheme)
+
+            def run(first: int, last: int) -> None:
+                expert_kernels.run_experts(
+                    up.codes, up.scales, ffn.up.bias, down.codes, down.scales, ffn.down.bias, up.factor, up.mode,
+                    limit, alpha, q, scales, experts, starts, tokens, first, last, out,
+                )  # fmt: skip
+
+        self._split(run, len(experts))
+        return out, pair_of
+
+    def _logits(self, x: np.ndarray, batch: _Batch, which: str, precision: Precision) -> np.ndarray:
+        if which == "none":
+            return np.empty((0, self.config.vocab), np.float32)
+        return self.logits(x if which == "all" else x[batch.first[1:] - 1], precision)
+
+    # --- kernels on whole batches --------------------------------------------------------------------------
+
+    def _norm(self, x: np.ndarray, weight: np.ndarray, eps: np.float32 | None = None) -> np.ndarray:
+        out = np.empty_like(x)
+        rows.rms_norm(x, weight, self._eps if eps is None else eps, 0, len(x), out)
+        return out
+
+    def _quantized(self, x: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
+        q, scales = np.empty(x.shape, np.int8), np.empty(len(x), np.float32)
+        rows.quantize_rows(x, 0, len(x), q, scales)
+        if np.isnan(scales).any():
+            raise UserError(f"activations must be finite; they are not in {where}")
+        return q, scales
+
+    def _project(self, stack: ProjectionStack, scheme: WeightScheme, x: np.ndarray, where: str) -> np.ndarray:
+        if scheme is not WeightScheme.FLOAT:
+            return self._project_quantized(stack, scheme, *self._quantized(x, where))
+        out = np.empty((len(x), stack.outputs), np.float32)
+        weights, every = stack.float_weights[0], np.arange(len(x), dtype=np.int32)
+
+        def run(first: int, last: int) -> None:
+            kernels.project_float_rows(weights, stack.bias[0], x, every, first, last, out)
+
+        self._split_outputs(run, stack.outputs)
+        return out
+
+    def _project_quantized(
+        self, stack: ProjectionStack, scheme: WeightScheme, q: np.ndarray, scales: np.ndarray
+    ) -> np.ndarray:
+        out = np.empty((len(q), stack.outputs), np.float32)
+        operands, every = stack.operands(scheme), np.arange(len(q), dtype=np.int32)
+
+        def run(first: int, last: int) -> None:
+            kernels.project_rows(
+                operands.codes[0], operands.scales[0], stack.bias[0], operands.factor, operands.mode,
+                q, scales, every, first, last, out,
+            )  # fmt: skip
+
+        self._split_outputs(run, stack.outputs)
+        return out
+
+    # --- threads: always over tokens, sequences, experts or outputs, never over a sum ----------------------
+
+    def _each(self, work: Callable[[int], None], count: int) -> None:
+        if self._pool is None or count == 1:
+            for i in range(count):
+                work(i)
+        else:
+            list(self._pool.map(work, range(count)))
+
+    def _split(self, work: Callable[[int, int], None], count: int) -> None:
+        """``work(first, last)`` over contiguous parts of range(count)."""
+        if self._pool is None or count < 2:
+            work(0, count)
+            return
+        bounds = np.linspace(0, count, min(self._threads, count) + 1).astype(int)
+        list(self._pool.map(work, bounds[:-1], bounds[1:]))
+
+    def _split_outputs(self, work: Callable[[int, int], None], outputs: int) -> None:
+        tiles = -(-outputs // kernels.TILE)
+        self._split(lambda a, b: work(a * kernels.TILE, min(b * kernels.TILE, outputs)), tiles)
+
+
+def _float_store(x: np.ndarray, transposed: bool) -> HeadStore:
+    """Heads float32 [slots, heads, d] laid out for attention, unscaled."""
+    store = HeadStore(x.shape[1], x.shape[2], transposed, KvFormat.FP16)
+    store.write_float(x)
+    return store
