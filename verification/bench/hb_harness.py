@@ -26,10 +26,11 @@ TINY_HB400_PS = {**HB400_PS, "tRFC": 15_000}
 
 
 def table_of(clocks: HbClocks) -> tuple[dict[str, int], int]:
-    """A checker's table for experimental clocks, and the logic period, in ps."""
-    tck = clocks.tick_num * 1000
+    """A checker's table for experimental clocks, and the logic period, in ps: 1 ns where the ratio allows whole ps."""
+    logic_ps = 1000 if 1000 * clocks.tick_num % clocks.tick_den == 0 else 1000 * clocks.tick_den
+    tck = logic_ps * clocks.tick_num // clocks.tick_den
     table = {f"t{name[1:]}": getattr(clocks, name) * tck for name in HbClocks._fields if name.startswith("n")}
-    return {"tCK": tck, **table}, clocks.tick_den * 1000
+    return {"tCK": tck, **table}, logic_ps
 
 
 class HbHarness:
