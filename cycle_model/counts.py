@@ -22,7 +22,7 @@ class Counts:
     hb_row_conflicts            activations that had to close another row of the same transfer first
     hb_row_reopens              activations of a row that was closed to refresh in the middle of it
     hb_transfers, hb_refused    transfers done, transfers refused with an error
-    hb_busy_cycles              logic cycles from the acceptance of a transfer to its done pulse
+    hb_busy_cycles              logic cycles in which a transfer holds the bank, acceptance and done pulse not counted
     hb_stall_clocks             DRAM clocks in which only the stream (no buffer place, no data) held a column back
 
     External LPDDR5, summed over its channels:

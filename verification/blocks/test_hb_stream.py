@@ -5,7 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cycle_model.hb import REQUEST, Traffic, exact, fast, stream_bandwidth, stream_bytes_cycles
+from cycle_model.hb import (
+    REQUEST,
+    Traffic,
+    exact,
+    fast,
+    figures,
+    of_addresses,
+    random_reads,
+    stream_bandwidth,
+    stream_bytes_cycles,
+)
 from hw.errors import UserError
 from hw.params import ECC_MODES, HbParams, chip
 from hw.timing import tick_at_or_after, tick_cycle
@@ -138,3 +148,44 @@ def test_fast_does_not_step():
     assert len(jumped.commands) == len(jumped.reads) == 0
     assert jumped.counts == stepped.counts
     assert jumped.end_cycle == stepped.end_cycle
+
+
+def test_latency_of_lone_reads_by_hand():
+    """Far apart, one column: request to activation 1 edge, 7 to the read, 2 to the end of its burst, then 1 cycle.
+
+    Edges of 2.5 cycles: asked for at cycle 0 (an edge) the beat leaves at 26; the bank closes at 38, done at 39. With
+    a request every 1000 cycles 39 is the latency of each, unless a refresh is under way.
+    """
+    result = figures(random_reads(PUBLISHED, 7, 1, seed=1, interval_cycles=1000))
+    assert result.latency_cycles.tolist() == [39] * 7
+    assert result.bytes == 7 * 128
+    assert result.cycles == 6039
+    assert result.gb_per_s == pytest.approx(7 * 128 / 6039)
+
+
+def test_random_columns_are_bound_by_the_row_cycle():
+    """Single columns as fast as they are taken: one per tRAS + tRP = 19 clocks.
+
+    The request is taken in the cycle after the precharge, long before tRP is over: 128 B per 47.5 ns, 5.3 % of peak.
+    """
+    result = figures(random_reads(PUBLISHED, 2000, 1, seed=2))
+    assert result.gb_per_s == pytest.approx(128 / 47.5 * (1 - 65 / 7800), rel=2e-3)
+    assert result.trace.counts.hb_row_misses == 2000
+
+
+def test_addresses_become_columns():
+    """Byte 0 and 127 are column 0 of row 0, 65536 the first of row 1; order and direction are kept."""
+    addresses = np.array([0, 127, 65536, 65536 + 640])
+    traffic = of_addresses(PUBLISHED, addresses, np.array([0, 1, 0, 0]))
+    assert traffic.requests[["write", "row", "column"]].tolist() == [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 1, 5)]
+    assert len(figures(traffic).latency_cycles) == 4
+
+
+def test_bad_addresses_are_named():
+    """An address beyond the bank is refused with its entry; so are single writes where ECC needs groups."""
+    with pytest.raises(UserError, match="address of entry 2 must be below 0x10000000, not 0x10000000"):
+        of_addresses(PUBLISHED, np.array([0, 256 << 20]), np.zeros(2, dtype=int))
+    with pytest.raises(UserError, match="entry 2 must be a read"):
+        of_addresses(replace(PUBLISHED, ecc="inline"), np.array([0, 0]), np.array([0, 1]))
+    with pytest.raises(UserError, match="read must be 1 to 65535 columns"):
+        random_reads(PUBLISHED, 1, 0, seed=0)
