@@ -44,7 +44,7 @@ def _unpack(codes, first, width, mode, tile):
 
 @njit(nogil=True, cache=True)
 def _dots(tile, x, width, sums):
-    """Exact integer sums over a group: x int8 [32], tile int32 [32, TILE], sums int32 [TILE], eight inputs at a time."""
+    """Exact integer sums over a group: x int8 [32], tile int32 [32, TILE], sums int32 [TILE]; eight inputs at once."""
     sums[:width] = np.int32(0)
     for k in range(0, GROUP, 8):
         a, b, c, d = np.int32(x[k]), np.int32(x[k + 1]), np.int32(x[k + 2]), np.int32(x[k + 3])

@@ -6,6 +6,7 @@ forward passes (a draft that grows level by level). ``discard`` drops them.
 
     int8  one FP32 scale per position and head, quantised like activations (the default)
     fp16  rounded to FP16
+    fp32  not rounded, to compare with the float reference
 
 For MLA the cached latent is one head and the rope key another; keys and values are projected from them anew in
 each pass.
@@ -27,13 +28,19 @@ class KvFormat(Enum):
 
     INT8 = "int8"
     FP16 = "fp16"
+    FP32 = "fp32"
+
+    @property
+    def element_bytes(self) -> int:
+        """Bytes of one cached element, scales not counted."""
+        return {KvFormat.INT8: 1, KvFormat.FP16: 2, KvFormat.FP32: 4}[self]
 
 
 class HeadStore:
-    """Vectors of several heads by slot, in blocks of 256: int8 with scales, or float32 (FP16 values).
+    """Vectors of several heads by slot, in blocks of 256: int8 with scales, or float32 (FP16 and FP32 values).
 
     data    [blocks, heads, d, 256] where ``transposed`` (keys), else [blocks, heads, 256, d]
-    scales  float32 [blocks, heads, 256]; ones for FP16
+    scales  float32 [blocks, heads, 256]; ones where not INT8
     """
 
     def __init__(self, heads: int, d: int, transposed: bool, kv_format: KvFormat) -> None:
@@ -50,16 +57,12 @@ class HeadStore:
             if not store_quantized(x, slot, self.transposed, self.data, self.scales):
                 raise UserError("keys and values must be finite")
         else:
-            with np.errstate(over="ignore"):
-                x = x.astype(np.float16).astype(np.float32)
+            if self.kv_format is KvFormat.FP16:
+                with np.errstate(over="ignore"):
+                    x = x.astype(np.float16).astype(np.float32)
             if not np.isfinite(x).all():
-                raise UserError("keys and values must be finite in FP16; use the INT8 cache")
+                raise UserError(f"keys and values must be finite in {self.kv_format.value}")
             store_float(x, slot, self.transposed, self.data)
-
-    def write_float(self, x: np.ndarray) -> None:
-        """Store float32 [n, heads, d] from slot 0 on, not rounded (FP16 stores only)."""
-        self._reserve(len(x))
-        store_float(x, 0, self.transposed, self.data)
 
     def _reserve(self, slots: int) -> None:
         blocks = len(self.data)
@@ -187,5 +190,5 @@ class KvCache:
         """Bytes that one position takes over all layers, scales (4 bytes per head, INT8 only) included."""
         a = self.config.attention
         heads = 2 * a.kv_heads if isinstance(a, GqaConfig) else 2
-        each = a.kv_elements + 4 * heads if self.kv_format is KvFormat.INT8 else 2 * a.kv_elements
-        return each * self.config.layers
+        scales = 4 * heads if self.kv_format is KvFormat.INT8 else 0
+        return (self.kv_format.element_bytes * a.kv_elements + scales) * self.config.layers

@@ -478,7 +478,7 @@ class Runtime:
 
 
 def _float_store(x: np.ndarray, transposed: bool) -> HeadStore:
-    """Heads float32 [slots, heads, d] laid out for attention, unscaled."""
-    store = HeadStore(x.shape[1], x.shape[2], transposed, KvFormat.FP16)
-    store.write_float(x)
+    """Heads float32 [slots, heads, d] laid out for attention, as they are."""
+    store = HeadStore(x.shape[1], x.shape[2], transposed, KvFormat.FP32)
+    store.write(0, x)
     return store
