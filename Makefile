@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 # Debian packages that no wheel replaces: a C++ compiler and Perl for Verilator, Icarus, a compiler cache.
 APT_TOOLS := g++:g++ perl:perl iverilog:iverilog ccache:ccache
 
-.PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim bench train evaluate-model clean
+.PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim bench train evaluate-model verify-loaders clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,10 @@ train: $(VENV)/.train ## train the shipped models again: hours on a CPU; resumes
 
 evaluate-model: $(VENV)/.train ## quality and routing of the shipped model beside 5-gram Kneser-Ney and published figures
 	@python -m sw_stack.models.training.evaluate
+
+verify-loaders: $(VENV)/.base ## checkpoint loading against transformers (installs torch on demand)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e .[verify]
+	@python -m verification.golden.verify_loaders
 
 clean: ## delete products; keeps .venv
 	@rm -rf build
