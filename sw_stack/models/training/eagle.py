@@ -67,3 +67,11 @@ def head_loss(head: EagleHead, target: Decoder, tokens: Tensor, noise: float) ->
 def head_weights(head: EagleHead) -> dict[str, Tensor]:
     """Every tensor by name: ``fc.weight`` and ``layers.0.*.weight``."""
     return {f"{name}.weight": tensor.detach() for name, tensor in head.named_parameters()}
+
+
+def load_head(shape: ModelShape, weights: dict[str, Tensor]) -> EagleHead:
+    """A head with stored weights."""
+    head = EagleHead(shape)
+    for name, target in head_weights(head).items():
+        target.copy_(weights[name])
+    return head.requires_grad_(False)

@@ -110,7 +110,7 @@ class LanguageModel:
 
     @cached_property
     def _lengths(self) -> np.ndarray:
-        return corpus.bytes_per_token(corpus.shipped_tokenizer(DATA / TARGET))
+        return np.array([len(text) for text in corpus.token_texts(corpus.shipped_tokenizer(DATA / TARGET))])
 
     @torch.no_grad()
     def validate(self, model: Decoder, streams: dict) -> dict:
