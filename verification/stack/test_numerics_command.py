@@ -74,6 +74,7 @@ def test_everything_is_written_and_printed(tmp_path: Path, checkpoint: Path, cap
     assert len(document["output_error"]) == 6 * 9 * 2
     for entry in document["weight_error"]:
         assert f"{entry['sqnr_db']:.2f}" in printed
+        assert entry["relative_rms"] ** -2 == pytest.approx(10 ** (entry["sqnr_db"] / 10))  # a power ratio in dB
     flat = " ".join(printed.split())
     assert all(" ".join(paragraph.split()) in flat for paragraph in document["conclusion"])
 
