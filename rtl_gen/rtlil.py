@@ -12,7 +12,20 @@ from dataclasses import dataclass, field
 
 _IDENTIFIER = re.compile(r"(?<!\S)[\\$]\S+")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PORT = re.compile(r"\b(input|output) \d+")
+_PORT = re.compile(r" (input|output) \d+ ?")
+# Verilog-2005 keywords; as names they would be written with a backslash.
+_KEYWORD_LIST = """
+always and assign automatic begin buf bufif0 bufif1 case casex casez cell cmos config deassign default defparam
+design disable edge else end endcase endconfig endfunction endgenerate endmodule endprimitive endspecify endtable
+endtask event for force forever fork function generate genvar highz0 highz1 if ifnone incdir include initial inout
+input instance integer join large liblist library localparam macromodule medium module nand negedge nmos nor
+noshowcancelled not notif0 notif1 or output parameter pmos posedge primitive pull0 pull1 pulldown pullup
+pulsestyle_ondetect pulsestyle_onevent rcmos real realtime reg release repeat rnmos rpmos rtran rtranif0 rtranif1
+scalared showcancelled signed small specify specparam strong0 strong1 supply0 supply1 table task time tran tranif0
+tranif1 tri tri0 tri1 triand trior trireg unsigned use uwire vectored wait wand weak0 weak1 while wire wor xnor
+xor
+"""
+_KEYWORDS = frozenset(_KEYWORD_LIST.split())
 _NOISE = ("\\enum_", "\\generator", "\\top", "\\src")
 
 
@@ -64,7 +77,7 @@ def _parse(text: str) -> list[_Module]:
         elif word == "wire":
             words, name = line.removeprefix("  wire").rsplit(maxsplit=1)
             port = _PORT.search(words)
-            modules[-1].wires[name] = _Wire(attributes, _PORT.sub("", words), port and port[1])
+            modules[-1].wires[name] = _Wire(attributes, _PORT.sub("", words).rstrip(), port and port[1])
         elif word == "memory":
             modules[-1].memories.append(line)
         elif word in ("cell", "process"):
@@ -162,7 +175,8 @@ def _drop_unread(module: _Module) -> None:
 
 def _plain_names(module: _Module) -> dict[str, str]:
     """New names of the module's wires: plain Verilog identifiers, ``<register>_next`` for a register's input."""
-    taken = {name[1:] for name, wire in module.wires.items() if wire.direction}
+    taken = set(_KEYWORDS)
+    taken |= {name[1:] for name, wire in module.wires.items() if wire.direction}
     taken |= {line.split()[-1][1:] for line in module.memories}
     taken |= {_cell_name(body)[1:] for body in module.bodies if _cell_name(body)}
 

