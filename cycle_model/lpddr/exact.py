@@ -438,8 +438,7 @@ def _refresh_candidate(rules, policy, ch, bus):
             if ch.rank[rank].open_banks:
                 cycle = max(bus, ch.rank[rank].precharge_ok)
                 for bank in range(first, first + rules.banks):
-                    if ch.bank[bank].row >= 0:
-                        cycle = max(cycle, ch.bank[bank].precharge_ok)
+                    cycle = max(cycle, ch.bank[bank].precharge_ok)
                 wanted, target = PREAB, rank
             else:
                 cycle = max(bus, ch.rank[rank].refab_ok)

@@ -67,7 +67,7 @@ STATE = np.dtype(
         *((name, np.int64) for name in ("bus", "next_due", "owed", "last_data")),
     ]
 )
-# A stream in flight: bursts [first, end) of the channel, and of each half in flight its next burst and what the first read
+# A stream in flight: bursts [first, end) of the channel; of each half in flight its next burst and what the first read
 # of it had to wait for.
 _FLIGHT = np.dtype(
     [

@@ -32,6 +32,7 @@ async def run_cocotb(dut: SimHandleBase, traffic: Traffic, deadline: int = 2_000
         pins = harness.sample(values)
         await rising(dut)
         assert harness.cycle < deadline, f"not finished after {deadline} cycles"
+    harness.check_bank()
     return harness
 
 
