@@ -1,0 +1,179 @@
+"""Proofs about the HB controller's parts: the ECC for every word, timing gates, refresh debt, bounded waiting."""
+
+from amaranth.hdl import Const, Mux, Signal
+
+from hw.memory.ecc import EccDecoder, EccEncoder
+from hw.memory.refresh import RefreshScheduler
+from hw.memory.round_robin import RoundRobin
+from hw.memory.timing_gate import TimingGate
+from hw.timing import MAX_POSTPONED, hb_timing
+from verification.formal.property import Answer, Harness, Property, bounded, induction
+
+
+def ecc(flips: int, detected: bool, corrected: bool) -> Harness:
+    """Any word, encoded, with ``flips`` different bits of the 72 inverted: what the decoder must say.
+
+    A word that counts as corrected must be the one that was stored.
+    """
+    h = Harness()
+    word = h.free(64, "word")
+    h.m.submodules.encoder = encoder = EccEncoder(1)
+    h.m.submodules.decoder = decoder = EccDecoder(1)
+    error = Const(0, 72)
+    previous = None
+    for i in range(flips):
+        place = h.free(range(72), f"place_{i}")
+        h.assume(f"place_{i}_exists", place < 72)
+        if previous is not None:
+            h.assume(f"place_{i}_behind", place > previous)
+        previous = place
+        error = error | (Const(1, 72) << place)[:72]
+    h.m.d.comb += [
+        encoder.data.eq(word),
+        decoder.data.eq(word ^ error[:64]),
+        decoder.check.eq(encoder.check ^ error[64:]),
+    ]
+    h.claim("uncorrectable", decoder.uncorrectable == detected)
+    h.claim("corrected", decoder.corrected == corrected)
+    if not detected:
+        h.claim("word_restored", decoder.corrected_data == word)
+    return h
+
+
+def timing_gate(clocks: int, claimed: int) -> Harness:
+    """The gate is closed for ``claimed`` - 1 ticks after a start and open from then on, whatever comes between."""
+    h = Harness()
+    h.m.submodules.dut = dut = TimingGate(clocks)
+    tick, start = h.free(1, "tick"), h.free(1, "start")
+    h.m.d.comb += [dut.tick.eq(tick), dut.start.eq(start)]
+    since = Signal(range(claimed + 1), init=claimed)  # ticks since the last start, saturating
+    with h.m.If(tick):
+        h.m.d.sync += since.eq(Mux(start, 1, Mux(since == claimed, claimed, since + 1)))
+    remaining = h.probe(range(max(clocks, 2)), "dut.remaining")
+    h.claim("open_exactly_then", dut.open == (since == claimed))
+    h.claim("counter_follows", remaining == claimed - since)
+    h.cover("reopens", dut.open & (since == claimed) & tick)
+    return h
+
+
+def round_robin(count: int, passed_over: int) -> Harness:
+    """Every requester that keeps asking is passed over at most ``passed_over`` times."""
+    h = Harness()
+    h.m.submodules.dut = dut = RoundRobin(count)
+    requests, advance = h.free(count, "requests"), h.free(1, "advance")
+    h.m.d.comb += [dut.requests.eq(requests), dut.advance.eq(advance)]
+    last = h.probe(range(max(count, 2)), "dut.last")
+    taken = advance & dut.valid
+    h.claim("state_exists", last < count)
+    h.claim("granted_one_asks", ~dut.valid | requests.bit_select(dut.grant, 1))
+    for i in range(count):
+        passed = Signal(range(count + 1), name=f"passed_{i}")
+        with h.m.If(~requests[i] | (taken & (dut.grant == i))):
+            h.m.d.sync += passed.eq(0)
+        with h.m.Elif(taken & (passed < count)):
+            h.m.d.sync += passed.eq(passed + 1)
+        between = Mux(i > last, i - last - 1, i + count - last - 1)  # requesters between it and the front
+        h.claim(f"nearer_with_each_grant_{i}", passed + between <= count - 1)
+        h.claim(f"bounded_{i}", passed <= passed_over)
+        h.cover(f"passed_over_as_often_{i}", passed == count - 1)
+    return h
+
+
+def refresh_debt(allowed: int) -> Harness:
+    """A controller that serves ``urgent`` within the clocks that closing a row may take never owes a ninth refresh.
+
+    The environment serves when it likes, but at the latest `close_clocks` - 1 ticks behind the first urgent one.
+    """
+    h = Harness()
+    clocks = hb_timing("hb400", 0.5).clocks._replace(nRAS=2, nRP=1, nRC=3, nWR=1, nRTP=1, nREFI=12, nRFC=1)
+    h.m.submodules.dut = dut = RefreshScheduler(clocks, 0)
+    serve = h.free(1, "serve")
+    h.m.d.comb += [dut.tick.eq(1), dut.issued.eq(serve)]
+    elapsed = h.probe(range(clocks.nREFI), "dut.elapsed")
+    late = Signal(range(clocks.close_clocks + 1))  # ticks for which `urgent` has waited
+    h.m.d.sync += late.eq(Mux(dut.urgent & ~serve & (late != clocks.close_clocks), late + 1, 0))
+    h.assume("serves_only_debts", ~serve | (dut.owed != 0))
+    h.assume("serves_in_time", ~(dut.urgent & (late == clocks.close_clocks - 1)) | serve)
+    h.claim("phase", elapsed < clocks.nREFI)
+    first_urgent = clocks.nREFI - clocks.close_clocks
+    h.claim(
+        "waited",
+        Mux((dut.owed == MAX_POSTPONED) & (elapsed >= first_urgent), late == elapsed - first_urgent, late == 0),
+    )
+    h.claim("debt", dut.owed <= allowed)
+    h.cover("most_is_reached", dut.owed == MAX_POSTPONED)
+    return h
+
+
+PROPERTIES = (
+    Property(
+        name="ecc-clean",
+        statement="every encoded word passes the decoder unchanged and unreported",
+        method="all words",
+        decide=lambda trace: bounded(ecc(0, detected=False, corrected=False), 1, trace),
+        quick=True,
+    ),
+    Property(
+        name="ecc-single",
+        statement="every single error in every word, data or check bit, is corrected",
+        method="all words and places",
+        decide=lambda trace: bounded(ecc(1, detected=False, corrected=True), 1, trace),
+    ),
+    Property(
+        name="ecc-double",
+        statement="every double error in every word is detected and never called corrected",
+        method="all words and places",
+        decide=lambda trace: bounded(ecc(2, detected=True, corrected=False), 1, trace),
+    ),
+    Property(
+        name="ecc-triple-false",
+        statement="false: every triple error is detected",
+        method="all words and places",
+        decide=lambda trace: bounded(ecc(3, detected=True, corrected=False), 1, trace),
+        expect=Answer.REFUTED,
+    ),
+    Property(
+        name="hb-timing-gate",
+        statement="a gate of 7 clocks is closed for 6 ticks after its start and open from the 7th on",
+        method="induction k=1",
+        decide=lambda trace: induction(timing_gate(7, claimed=7), 1, 20, trace),
+        quick=True,
+    ),
+    Property(
+        name="hb-timing-gate-false",
+        statement="false: a gate of 6 clocks keeps 7",
+        method="induction k=1",
+        decide=lambda trace: induction(timing_gate(6, claimed=7), 1, 20, trace),
+        expect=Answer.REFUTED,
+        quick=True,
+    ),
+    Property(
+        name="hb-round-robin",
+        statement="of three requesters, one that keeps asking is passed over at most twice",
+        method="induction k=1",
+        decide=lambda trace: induction(round_robin(3, passed_over=2), 1, 20, trace),
+        quick=True,
+    ),
+    Property(
+        name="hb-round-robin-false",
+        statement="false: of three requesters, one that keeps asking is passed over at most once",
+        method="induction k=1",
+        decide=lambda trace: induction(round_robin(3, passed_over=1), 1, 20, trace),
+        expect=Answer.REFUTED,
+        quick=True,
+    ),
+    Property(
+        name="hb-refresh-debt",
+        statement="served within the clocks that closing a row takes after `urgent`, at most 8 refreshes are ever owed",
+        method="induction k=1",
+        decide=lambda trace: induction(refresh_debt(8), 1, 120, trace),
+        quick=True,
+    ),
+    Property(
+        name="hb-refresh-debt-false",
+        statement="false: at most 7 refreshes are ever owed",
+        method="induction k=1",
+        decide=lambda trace: induction(refresh_debt(7), 1, 120, trace),
+        expect=Answer.REFUTED,
+    ),
+)
