@@ -107,16 +107,22 @@ def _block_sum(scores, values, scales, head, block, begin, end, committed, path,
         row[p] = exp_f32(row[p] - highest)
     total = f32(0)
     out[:] = f32(0)
-    for position in range(begin, end):
-        e = scores[position - base]
+    straight = min(end, committed)
+    if straight > begin:
+        low, high = begin - base, straight - base
+        stored, scale = values[block, head, low:high], scales[block, head, low:high]
+        for p in range(high - low):
+            total += row[p]
+            weight = row[p] * scale[p]
+            for j in range(out.shape[0]):
+                out[j] += weight * f32(stored[p, j])
+    for position in range(max(begin, straight), end):
+        e = row[position - begin]
         total += e
-        slot_block, at = block, position - base
-        if position >= committed:
-            slot_block, at = divmod(path[position - committed], BLOCK)
+        slot_block, at = divmod(path[position - committed], BLOCK)
         weight = e * scales[slot_block, head, at]
-        value = values[slot_block, head, at]
         for j in range(out.shape[0]):
-            out[j] += weight * f32(value[j])
+            out[j] += weight * f32(values[slot_block, head, at, j])
     return highest, total
 
 
