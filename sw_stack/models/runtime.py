@@ -36,6 +36,8 @@ _ROUTER_KINDS = {
     RouterKind.TOPK_SOFTMAX: routing.TOPK_SOFTMAX,
 }
 _NONE = np.zeros(0, np.float32)
+_WORTH_A_THREAD = 1 << 21
+"""Multiplications from which splitting work over threads pays; below, handing it over costs more."""
 
 
 @dataclass
@@ -249,7 +251,8 @@ class Runtime:
                 mixed[begin:end],
             )  # fmt: skip
 
-        self._each(sequence, len(batch.segments))
+        products = int((batch.positions + 1).sum()) * a.heads * (a.head_dim + value_dim)
+        self._each(sequence, len(batch.segments), products)
         mixed = mixed.reshape(len(x), -1)
         rows.add_rows(x, self._project(weights.output, precision.attention, mixed, f"attention of layer {index}"))
 
@@ -406,7 +409,9 @@ class Runtime:
                     limit, alpha, q, scales, experts, starts, tokens, first, last, out,
                 )  # fmt: skip
 
-        self._split(run, len(experts))
+        self._split(
+            run, len(experts), len(tokens) * (ffn.up.outputs * ffn.up.inputs + ffn.down.outputs * ffn.down.inputs)
+        )
         return out, pair_of
 
     def _logits(self, x: np.ndarray, batch: _Batch, which: str, precision: Precision) -> np.ndarray:
@@ -437,7 +442,7 @@ class Runtime:
         def run(first: int, last: int) -> None:
             kernels.project_float_rows(weights, stack.bias[0], x, every, first, last, out)
 
-        self._split_outputs(run, stack.outputs)
+        self._split_outputs(run, stack, len(x))
         return out
 
     def _project_quantized(
@@ -452,29 +457,31 @@ class Runtime:
                 q, scales, every, first, last, out,
             )  # fmt: skip
 
-        self._split_outputs(run, stack.outputs)
+        self._split_outputs(run, stack, len(q))
         return out
 
     # --- threads: always over tokens, sequences, experts or outputs, never over a sum ----------------------
 
-    def _each(self, work: Callable[[int], None], count: int) -> None:
-        if self._pool is None or count == 1:
+    def _each(self, work: Callable[[int], None], count: int, products: int) -> None:
+        """``work(i)`` for i in range(count)."""
+        if self._pool is None or count == 1 or products < _WORTH_A_THREAD:
             for i in range(count):
                 work(i)
         else:
             list(self._pool.map(work, range(count)))
 
-    def _split(self, work: Callable[[int, int], None], count: int) -> None:
+    def _split(self, work: Callable[[int, int], None], count: int, products: int) -> None:
         """``work(first, last)`` over contiguous parts of range(count)."""
-        if self._pool is None or count < 2:
+        if self._pool is None or count < 2 or products < _WORTH_A_THREAD:
             work(0, count)
             return
         bounds = np.linspace(0, count, min(self._threads, count) + 1).astype(int)
         list(self._pool.map(work, bounds[:-1], bounds[1:]))
 
-    def _split_outputs(self, work: Callable[[int, int], None], outputs: int) -> None:
-        tiles = -(-outputs // kernels.TILE)
-        self._split(lambda a, b: work(a * kernels.TILE, min(b * kernels.TILE, outputs)), tiles)
+    def _split_outputs(self, work: Callable[[int, int], None], stack: ProjectionStack, tokens: int) -> None:
+        """``work(first, last)`` over the outputs of a projection, in whole tiles."""
+        tiles, products = -(-stack.outputs // kernels.TILE), tokens * stack.outputs * stack.inputs
+        self._split(lambda a, b: work(a * kernels.TILE, min(b * kernels.TILE, stack.outputs)), tiles, products)
 
 
 def _float_store(x: np.ndarray, transposed: bool) -> HeadStore:
