@@ -15,6 +15,10 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, Mxfp4Config
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+disable_progress_bar()
+set_verbosity_error()
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 SHARD_BYTES = 100_000
