@@ -7,11 +7,11 @@ import pytest
 from amaranth.sim import Simulator
 
 from cycle_model.hb import REQUEST, Stalls, Traffic, exact, fast, worst_wait_cycles
-from hw.isa import HbError
+from hw.isa import HbCommand, HbError
 from hw.memory.hb_controller import HbController
 from hw.memory.round_robin import RoundRobin
 from hw.params import ECC_MODES, HbParams, chip
-from hw.timing import HbClocks
+from hw.timing import HbClocks, tick_at_or_after
 from verification.bench.dram_checker import ProtocolError
 from verification.bench.hb_equality import assert_equal
 from verification.bench.hb_harness import checker_for, run_amaranth
@@ -241,13 +241,19 @@ def test_refused_requests_do_not_hold_up_refreshes():
     assert_equal(harness.trace(), fast(traffic), "RTL against fast")
 
 
-def test_stalled_for_ever_keeps_refreshing():
-    """A consumer that takes nothing for 40 refresh intervals: the row is closed and opened, no refresh is missed."""
-    clocks = TINY.clocks._replace(nREFI=60)
+@pytest.mark.parametrize("trfc", [6, 13])
+def test_stalled_for_ever_keeps_refreshing(trfc):
+    """A consumer that takes nothing for 40 refresh intervals: the row is closed and opened, no refresh is missed.
+
+    With tRFC of 13 clocks a refresh is issued at the last edge of an interval: one falls due as another is served.
+    """
+    clocks = TINY.clocks._replace(nREFI=60, nRFC=trfc)
     takes = np.zeros((TINY.requesters, 6000), dtype=np.bool_)
     traffic = replace(one_transfer(TINY, 30), clocks=clocks, stalls=Stalls(takes, np.ones_like(takes)))
     trace = run_amaranth(traffic).trace()
     assert trace.counts.hb_row_reopens > 0
+    refreshed = {tick_at_or_after(event[0], clocks) % 60 for event in trace.commands if event[1] == HbCommand.REFRESH}
+    assert (59 in refreshed) == (trfc == 13)
     for model in (exact, fast):
         assert_equal(trace, model(traffic), "RTL against model")
 

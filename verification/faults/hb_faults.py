@@ -109,7 +109,7 @@ _CONTROL = (
         before="self.owed.eq(self.owed + interval_ends - self.issued)",
         after="self.owed.eq(self.owed + (interval_ends & ~self.issued) - self.issued)",
         reason="A refresh that falls due at the edge of another is forgotten.",
-        tests=(_MODELS, _CONTROLLER),
+        tests=(f"{_CONTROLLER}::test_stalled_for_ever_keeps_refreshing",),
     ),
     Fault(
         name="hb-rtl-refresh-at-boundary-skipped",
