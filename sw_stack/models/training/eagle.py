@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sw_stack.models.training.model import Decoder, Layer, ModelShape, _initial, low, rms_norm, rope_tables
+from sw_stack.models.training.model import Decoder, Layer, ModelShape, initial
+from sw_stack.models.training.operators import low, rms_norm, rope_tables
 
 
 class EagleHead(nn.Module):
@@ -24,13 +25,14 @@ class EagleHead(nn.Module):
     def __init__(self, shape: ModelShape):
         super().__init__()
         self.shape = shape
-        self.fc = nn.Parameter(_initial(shape.hidden, 2 * shape.hidden))
+        self.fc = nn.Parameter(initial(shape.hidden, 2 * shape.hidden))
         self.layers = nn.ModuleList([Layer(shape)])
 
     def forward(self, embedded: Tensor, features: Tensor) -> Tensor:
         """Next features (batch, length, hidden) from embeddings of the next token and features, both so shaped."""
         x = F.linear(low(torch.cat((embedded, features), -1)), low(self.fc)).float()
-        return self.layers[0](x, rope_tables(self.shape, x.shape[1], x.device))
+        rope = rope_tables(self.shape.head_dim, self.shape.rope_theta, x.shape[1], x.device)
+        return self.layers[0](x, rope)
 
 
 def target_features(target: Decoder, tokens: Tensor) -> Tensor:

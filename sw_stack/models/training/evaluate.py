@@ -1,7 +1,7 @@
 """Quality and routing of the shipped model: ``python -m sw_stack.models.training.evaluate``.
 
-Prints, and writes to ``quality.json`` beside the model: bits per byte of held-out text by domain beside
-Kneser-Ney 5-gram models, shares and locality of the experts beside published figures, agreement of the
+Prints, and writes to ``quality.json`` and ``MODEL_CARD.md`` beside the model: bits per byte of held-out text by
+domain beside Kneser-Ney 5-gram models, shares and locality of the experts beside published figures, agreement of the
 drafters, and sampled text. The weights are the shipped ones (float16, widened), products in float32.
 """
 
@@ -22,30 +22,15 @@ from torch import Tensor
 from hw.files import write_atomic
 from sw_stack.models.training import corpus
 from sw_stack.models.training.baseline import KINDS, baseline_bits
+from sw_stack.models.training.card import STATISTICS, write_card
 from sw_stack.models.training.eagle import EagleHead, head_loss, load_head
-from sw_stack.models.training.model import Decoder, products_in
+from sw_stack.models.training.model import Decoder
+from sw_stack.models.training.operators import products_in
 from sw_stack.models.training.recipes import BUILD, DATA, RECIPES, TARGET, corpus_streams, load_decoder
+from sw_stack.models.training.sources import DOMAINS
 from sw_stack.workloads.published import PUBLISHED
 from sw_stack.workloads.trace import Trace
 from sw_stack.workloads.trace_statistics import compute, expert_counts
-
-STATISTICS = (
-    "zipf_pooled",
-    "zipf_within",
-    "entropy_pooled",
-    "entropy_within",
-    "top_share_within",
-    "reuse_chance",
-    "reuse_lag_1",
-    "reuse_lag_8",
-    "reuse_lag_64",
-    "reuse_first_layer",
-    "reuse_best_layer",
-    "unique_consecutive_16",
-    "unique_across_16",
-    "unique_uniform_16",
-)
-"""Rows of the routing table; what each means is said in `sw_stack.workloads.trace_statistics`."""
 
 
 def windows_of(stream: np.ndarray, context: int, count: int) -> np.ndarray:
@@ -78,10 +63,10 @@ def model_bits(model: Decoder, stream: np.ndarray, starts: np.ndarray) -> tuple[
     return np.concatenate(bits), np.concatenate(picked) if picked else np.empty(0)
 
 
-def quality(models: dict[str, Decoder], streams: dict, texts: list[bytes], count: int) -> tuple[dict, dict]:
+def quality(
+    models: dict[str, Decoder], streams: dict, baselines: dict, lengths: np.ndarray, count: int
+) -> tuple[dict, dict]:
     """Bits per byte by domain of every model and baseline on the same tokens; and the target's routing."""
-    lengths = np.array([len(text) for text in texts])
-    baselines = baseline_bits(streams, texts, BUILD / "corpus")
     table, picked = {}, {}
     for name, parts in streams.items():
         context = models["moe"].shape.context
@@ -99,6 +84,30 @@ def quality(models: dict[str, Decoder], streams: dict, texts: list[bytes], count
             row[f"kneser_ney_{kind}"] = float(by_domain[name][scored][text].sum() / total)
         table[name] = row
     return table, picked
+
+
+def excerpt_quality(model: Decoder, streams: dict, baselines: dict, tokenizer, lengths: np.ndarray) -> dict:
+    """Bits per byte of the first 511 tokens of every stored excerpt: reference values for tests without PyTorch."""
+    found = {}
+    for name, parts in streams.items():
+        ids = excerpt_tokens(name, tokenizer)
+        tokens = torch.tensor(ids)[None]
+        with torch.no_grad():
+            loss = F.cross_entropy(model(tokens)[0, :-1], tokens[0, 1:], reduction="sum").item()
+        stream = parts["test"]
+        starts = [s for s in np.flatnonzero(stream == 0) if np.array_equal(stream[s : s + len(ids)], ids)]
+        total = int(lengths[ids].sum())
+        found[name] = {
+            "bytes": total,
+            "moe": loss / math.log(2) / total,
+            "kneser_ney_tokens": float(baselines["tokens"][name][starts[0] : starts[0] + len(ids)].sum() / total),
+        }
+    return found
+
+
+def excerpt_tokens(domain: str, tokenizer, count: int = 512) -> list[int]:
+    """The start mark and the first ``count`` - 1 tokens of a domain's stored excerpt."""
+    return [0, *tokenizer.encode((DATA / "heldout" / f"{domain}.txt").read_text()).ids[: count - 1]]
 
 
 def routing_trace(picked: dict[str, np.ndarray], experts: int) -> Trace:
@@ -162,8 +171,8 @@ def sample(model: Decoder, prompts: list[list[int]], count: int, temperature: fl
 
 def samples(model: Decoder, tokenizer, texts: list[bytes], count: int, seed: int) -> dict[str, dict[str, str]]:
     """For every domain the first 48 tokens of its stored excerpt as a prompt, and what the model adds."""
-    excerpts = {d.name: (DATA / "heldout" / f"{d.name}.txt").read_text() for d in corpus.DOMAINS}
-    prompts = [[0, *tokenizer.encode(text).ids[:47]] for text in excerpts.values()]
+    excerpts = [d.name for d in DOMAINS]
+    prompts = [excerpt_tokens(name, tokenizer, 48) for name in excerpts]
     drawn = sample(model, prompts, count, temperature=0.7, seed=seed)
 
     def spell(ids) -> str:
@@ -229,15 +238,19 @@ def main(argv: list[str] | None = None) -> None:
     texts = corpus.token_texts(tokenizer)
     names = [name for name in ("moe", "dense") if (DATA / RECIPES[name].folder / "model.safetensors").exists()]
     models = {name: load_decoder(name) for name in names} or {"moe": load_decoder("moe")}
+    lengths = np.array([len(text) for text in texts])
+    baselines = baseline_bits(streams, texts, BUILD / "corpus")
     with products_in(torch.float32):
-        bits, picked = quality(models, streams, texts, args.windows)
+        bits, picked = quality(models, streams, baselines, lengths, args.windows)
         report = {"bits_per_byte": bits, "routing": routing_figures(picked, models["moe"].shape.experts)}
+        report["excerpts"] = excerpt_quality(models["moe"], streams, baselines, tokenizer, lengths)
         head_path = DATA / RECIPES["eagle"].folder / "model.safetensors"
         if head_path.exists():
             head = load_head(RECIPES["eagle"].shape, load_file(head_path))
             report["eagle_agreement"] = agreement(head, models["moe"], streams, args.windows // 8)
         report["samples"] = samples(models["moe"], tokenizer, texts, args.sample, args.seed)
     write_atomic(folder / "quality.json", json.dumps(report, indent=1) + "\n")
+    write_card(DATA)
     show(Console(), report)
 
 

@@ -11,12 +11,21 @@ the result.
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from sw_stack.models.training.operators import (
+    Combine,
+    Dispatch,
+    causal_attention,
+    low,
+    rms_norm,
+    rope_tables,
+    rotate,
+)
 
 
 @dataclass(frozen=True)
@@ -80,128 +89,6 @@ class ModelShape:
         return asdict(self)
 
 
-class _Dispatch(torch.autograd.Function):
-    """Rows of ``x`` (tokens, hidden) repeated ``k`` times and put in expert order; the gradient gathers back.
-
-    index_select's own gradient would scatter-add row by row, which is several times slower on a CPU.
-    """
-
-    @staticmethod
-    def forward(ctx, x: Tensor, order: Tensor, inverse: Tensor, k: int) -> Tensor:
-        ctx.save_for_backward(inverse)
-        ctx.k = k
-        return x.index_select(0, order // k)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        (inverse,) = ctx.saved_tensors
-        return grad.index_select(0, inverse).view(-1, ctx.k, grad.shape[1]).sum(1), None, None, None
-
-
-class _Combine(torch.autograd.Function):
-    """The transpose of ``_Dispatch``: rows in expert order summed per token, float32."""
-
-    @staticmethod
-    def forward(ctx, y: Tensor, order: Tensor, inverse: Tensor, k: int) -> Tensor:
-        ctx.save_for_backward(order)
-        ctx.k, ctx.dtype = k, y.dtype
-        return y.index_select(0, inverse).view(-1, k, y.shape[1]).sum(1, dtype=torch.float32)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        (order,) = ctx.saved_tensors
-        return grad.to(ctx.dtype).index_select(0, order // ctx.k), None, None, None
-
-
-class _RmsNorm(torch.autograd.Function):
-    """See ``rms_norm``; written out because autograd's chain of small steps costs three times as much."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        scale = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
-        unit = x * scale
-        ctx.save_for_backward(unit, scale, weight)
-        return unit * weight
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        unit, scale, weight = ctx.saved_tensors
-        product = grad * unit
-        gain = product.flatten(0, -2).sum(0)
-        lean = torch.mv(product.flatten(0, -2), weight).view(*product.shape[:-1], 1) / weight.numel()
-        return (grad * weight).sub_(unit * lean).mul_(scale), gain, None
-
-
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """x / sqrt(mean(x^2) + eps) * weight over the last dimension, in float32."""
-    return _RmsNorm.apply(x, weight, eps)
-
-
-_product_type = torch.bfloat16
-
-
-@contextmanager
-def products_in(dtype: torch.dtype):
-    """Inside, matrix products run in ``dtype``: float32 to measure quality, bfloat16 (the default) to train."""
-    global _product_type
-    before, _product_type = _product_type, dtype
-    try:
-        yield
-    finally:
-        _product_type = before
-
-
-def low(x: Tensor) -> Tensor:
-    """To the type of the matrix products."""
-    return x.to(_product_type)
-
-
-def rope_tables(shape: ModelShape, length: int, device) -> tuple[Tensor, Tensor]:
-    """cos and sin (length, head_dim / 2) of position x theta^(-2 i / head_dim)."""
-    exponent = torch.arange(0, shape.head_dim, 2, device=device, dtype=torch.float32) / shape.head_dim
-    angle = torch.arange(length, device=device, dtype=torch.float32)[:, None] * shape.rope_theta**-exponent
-    return angle.cos(), angle.sin()
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding of x (batch, heads, length, head_dim): pairs are (i, i + head_dim / 2)."""
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
-
-
-def causal_attention(q: Tensor, k: Tensor, v: Tensor, block: int = 128) -> Tensor:
-    """softmax(q k^T) v over positions up to the query's own.
-
-    On a GPU the library's fused kernel. On a CPU that kernel's gradient is slow at head_dim 32, so queries
-    go in blocks against only the keys they may see, the query heads of a key head side by side as rows.
-
-    Parameters
-    ----------
-    q : (batch, heads, length, head_dim), already scaled
-    k, v : (batch, kv_heads, length, head_dim)
-
-    Returns
-    -------
-    (batch, heads, length, head_dim)
-    """
-    if q.is_cuda:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True, scale=1.0)
-    batch, heads, length, dim = q.shape
-    kv_heads = k.shape[1]
-    grouped = q.reshape(batch * kv_heads, heads // kv_heads, length, dim)
-    k, v = k.reshape(batch * kv_heads, length, dim), v.reshape(batch * kv_heads, length, dim)
-    future = torch.full((block, block), -torch.inf, dtype=q.dtype).triu(1)
-    blocks = []
-    for start in range(0, length, block):
-        end = min(start + block, length)
-        rows = grouped[:, :, start:end].reshape(batch * kv_heads, -1, dim)
-        score = torch.bmm(rows, k[:, :end].transpose(1, 2)).view(batch * kv_heads, -1, end - start, end)
-        score[..., start:] += future[: end - start, : end - start]
-        weight = score.softmax(-1).view(batch * kv_heads, -1, end)
-        blocks.append(torch.bmm(weight, v[:, :end]).view(batch, heads, end - start, dim))
-    return torch.cat(blocks, dim=2)
-
-
 class Attention(nn.Module):
     """Causal grouped-query attention with per-head RMS norm of queries and keys."""
 
@@ -209,10 +96,10 @@ class Attention(nn.Module):
         super().__init__()
         self.shape = shape
         wide, narrow = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-        self.q_proj = nn.Parameter(_initial(wide, shape.hidden))
-        self.k_proj = nn.Parameter(_initial(narrow, shape.hidden))
-        self.v_proj = nn.Parameter(_initial(narrow, shape.hidden))
-        self.o_proj = nn.Parameter(_initial(shape.hidden, wide) / math.sqrt(2 * shape.layers))
+        self.q_proj = nn.Parameter(initial(wide, shape.hidden))
+        self.k_proj = nn.Parameter(initial(narrow, shape.hidden))
+        self.v_proj = nn.Parameter(initial(narrow, shape.hidden))
+        self.o_proj = nn.Parameter(initial(shape.hidden, wide) / math.sqrt(2 * shape.layers))
         self.q_norm = nn.Parameter(torch.ones(shape.head_dim))
         self.k_norm = nn.Parameter(torch.ones(shape.head_dim))
 
@@ -234,9 +121,9 @@ class DenseFfn(nn.Module):
 
     def __init__(self, shape: ModelShape):
         super().__init__()
-        self.gate_proj = nn.Parameter(_initial(shape.intermediate, shape.hidden))
-        self.up_proj = nn.Parameter(_initial(shape.intermediate, shape.hidden))
-        self.down_proj = nn.Parameter(_initial(shape.hidden, shape.intermediate) / math.sqrt(2 * shape.layers))
+        self.gate_proj = nn.Parameter(initial(shape.intermediate, shape.hidden))
+        self.up_proj = nn.Parameter(initial(shape.intermediate, shape.hidden))
+        self.down_proj = nn.Parameter(initial(shape.hidden, shape.intermediate) / math.sqrt(2 * shape.layers))
 
     def forward(self, x: Tensor) -> Tensor:
         inner = F.silu(F.linear(low(x), low(self.gate_proj))) * F.linear(low(x), low(self.up_proj))
@@ -255,10 +142,10 @@ class MoeFfn(nn.Module):
         super().__init__()
         self.shape = shape
         e, i, h = shape.experts, shape.intermediate, shape.hidden
-        self.gate = nn.Parameter(_initial(e, h))
-        self.gate_proj = nn.Parameter(_initial(e, i, h))
-        self.up_proj = nn.Parameter(_initial(e, i, h))
-        self.down_proj = nn.Parameter(_initial(e, h, i) / math.sqrt(2 * shape.layers))
+        self.gate = nn.Parameter(initial(e, h))
+        self.gate_proj = nn.Parameter(initial(e, i, h))
+        self.up_proj = nn.Parameter(initial(e, i, h))
+        self.down_proj = nn.Parameter(initial(e, h, i) / math.sqrt(2 * shape.layers))
 
     def forward(self, x: Tensor) -> Tensor:
         """x (batch, length, hidden), normalised, float32, to the same shape."""
@@ -277,7 +164,7 @@ class MoeFfn(nn.Module):
         self.balance = self.shape.experts * (self.load * probability.mean(0)).sum()
 
         counts = counts.tolist()
-        rows = _Dispatch.apply(low(flat), order, inverse, k).split(counts)
+        rows = Dispatch.apply(low(flat), order, inverse, k).split(counts)
         share = low(weight.reshape(-1, 1).index_select(0, order)).split(counts)
         into = low(torch.cat((self.gate_proj, self.up_proj), 1)).unbind(0)
         back = low(self.down_proj).unbind(0)
@@ -285,7 +172,7 @@ class MoeFfn(nn.Module):
         for row, weigh, w_in, w_out in zip(rows, share, into, back, strict=True):
             gate, up = F.linear(row, w_in).chunk(2, dim=-1)
             out.append(F.linear(F.silu(gate) * up * weigh, w_out))  # weighed before down: half as wide as after
-        return _Combine.apply(torch.cat(out), order, inverse, k).view_as(x)
+        return Combine.apply(torch.cat(out), order, inverse, k).view_as(x)
 
 
 class Layer(nn.Module):
@@ -313,11 +200,11 @@ class Decoder(nn.Module):
         self.embed_tokens = nn.Parameter(torch.randn(shape.vocab, shape.hidden) * 0.5)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
         self.norm = nn.Parameter(torch.ones(shape.hidden))
-        self.lm_head = nn.Parameter(_initial(shape.vocab, shape.hidden) * 0.3)
+        self.lm_head = nn.Parameter(initial(shape.vocab, shape.hidden) * 0.3)
 
     def features(self, tokens: Tensor) -> Tensor:
         """tokens (batch, length) to the last layer's output (batch, length, hidden), before the final norm."""
-        rope = rope_tables(self.shape, tokens.shape[1], tokens.device)
+        rope = rope_tables(self.shape.head_dim, self.shape.rope_theta, tokens.shape[1], tokens.device)
         x = F.embedding(tokens, self.embed_tokens)
         for layer in self.layers:
             x = layer(x, rope)
@@ -336,7 +223,7 @@ class Decoder(nn.Module):
         return torch.stack(losses).mean() if losses else torch.zeros(())
 
 
-def _initial(*size: int) -> Tensor:
+def initial(*size: int) -> Tensor:
     """Normal with variance 1 / inputs."""
     return torch.randn(*size) / math.sqrt(size[-1])
 

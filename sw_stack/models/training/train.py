@@ -25,6 +25,7 @@ from hw.files import write_atomic
 from sw_stack.models.training import corpus
 from sw_stack.models.training.optimizer import learning_rate, optimisers
 from sw_stack.models.training.recipes import BUILD, DATA, RECIPES, TASKS, Recipe, corpus_streams
+from sw_stack.models.training.sources import DOMAINS
 
 
 class Batches:
@@ -38,8 +39,8 @@ class Batches:
     def __init__(self, streams: dict[str, np.ndarray], recipe: Recipe, steps: int):
         self.streams, self.recipe = streams, recipe
         self.long_from = round(recipe.short_share * steps)
-        self.names = [d.name for d in corpus.DOMAINS]
-        self.per_pattern = [round(d.weight * self.PATTERN) for d in corpus.DOMAINS]
+        self.names = [d.name for d in DOMAINS]
+        self.per_pattern = [round(d.weight * self.PATTERN) for d in DOMAINS]
         pattern = np.repeat(np.arange(len(self.names)), self.per_pattern)
         np.random.default_rng(recipe.seed).shuffle(pattern)
         self.pattern = pattern
