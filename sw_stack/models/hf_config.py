@@ -216,7 +216,7 @@ def _qwen3_moe(read: _Reader) -> dict[str, Any]:
     moe_layers = tuple(i not in dense and (i + 1) % step == 0 for i in range(layers))
     router = RouterConfig(
         kind=RouterKind.SOFTMAX,
-        experts=read.size("num_experts"),
+        experts=read.size("num_local_experts" if "num_experts" not in read.values else "num_experts"),
         top_k=read.size("num_experts_per_tok"),
         renormalize=read.get("norm_topk_prob", bool),
     )
