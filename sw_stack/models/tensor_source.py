@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import numpy as np
@@ -50,21 +51,24 @@ class ArraySource:
 def random_source(config: ModelConfig, seed: int) -> ArraySource:
     """A model with every tensor drawn at random, such that logits spread and attention is peaked.
 
-    Matrices are normal with variance 2 / inputs, norms uniform in [0.5, 1.5], biases and the rest normal. MXFP4
-    matrices have random codes and exponents near the same variance.
+    Matrices are uniform with variance 2 / inputs, norms uniform in [0.5, 1.5], embeddings of variance 1, biases and
+    the rest of 0.1. MXFP4 matrices have random codes and exponents near the same variance. All values are
+    integers times a power of two or one rounded factor, from the raw bits of Philox, so they are the same under
+    every version of NumPy.
     """
-    rng = np.random.default_rng(seed)
+    bits = np.random.Philox(seed)
     tensors: dict[str, np.ndarray | Mxfp4Weights] = {}
     for name, shape in tensor_shapes(config).items():
         short = name.rsplit(".", 1)[-1]
+        raw = bits.random_raw(math.prod(shape)).reshape(shape)
+        uniform = ((raw >> np.uint64(40)).astype(np.float32) - np.float32(2**23)) / np.float32(2**23)
         if config.moe and config.moe.mxfp4 and ".experts." in name and not short.endswith("_bias"):
-            exponents = rng.integers(122, 125, (shape[0], shape[1] // 32)).astype(np.uint8)
-            tensors[name] = Mxfp4Weights(rng.integers(0, 16, shape).astype(np.uint8), exponents)
+            exponents = 122 + (raw[:, ::32] >> np.uint64(16)) % np.uint64(3)
+            tensors[name] = Mxfp4Weights((raw & np.uint64(15)).astype(np.uint8), exponents.astype(np.uint8))
         elif short.endswith("norm"):
-            tensors[name] = rng.uniform(0.5, 1.5, shape).astype(np.float32)
-        elif short.endswith("_bias") or short in ("sinks", "router_correction"):
-            tensors[name] = (0.3 * rng.standard_normal(shape)).astype(np.float32)
+            tensors[name] = np.float32(0.5) * uniform + np.float32(1)
         else:
-            spread = 1.0 if short == "embedding" else (2 / shape[1]) ** 0.5
-            tensors[name] = (spread * rng.standard_normal(shape)).astype(np.float32)
+            small = short.endswith("_bias") or short in ("sinks", "router_correction")
+            variance = 0.1 if small else 1.0 if short == "embedding" else 2 / shape[1]
+            tensors[name] = np.float32(math.sqrt(3 * variance)) * uniform
     return ArraySource(config, tensors)
