@@ -42,7 +42,7 @@ class RouterKind(Enum):
 
 
 class GroupScore(Enum):
-    """What a group of experts is ranked by where routing is limited to the best groups."""
+    """What a group of experts is ranked by where routing is limited to the best groups; TOP2_SUM: SIGMOID only."""
 
     MAX = "max"
     TOP2_SUM = "top2-sum"
@@ -256,6 +256,12 @@ class ModelConfig:
         )
         if self.moe:
             router = self.moe.router
+            _require(
+                router.group_score is GroupScore.MAX or router.kind is RouterKind.SIGMOID,
+                "router kind",
+                "sigmoid where groups are ranked by two scores",
+                router.kind.value,
+            )
             _require(0 < router.top_k <= router.experts, "top_k", f"1 to {router.experts} experts", router.top_k)
             _require(
                 router.experts % router.groups == 0 and 0 < router.chosen_groups <= router.groups,
