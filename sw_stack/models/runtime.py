@@ -174,8 +174,19 @@ class Runtime:
 
     def logits(self, hidden: np.ndarray, precision: Precision = FULL) -> np.ndarray:
         """Final norm and output matrix of rows float32 [n, hidden]; float32 [n, vocabulary]."""
-        normed = self._norm(np.ascontiguousarray(hidden, np.float32), self.model.final_norm)
-        return self._project(self.model.head, precision.head, normed, "the output matrix")
+        return self.head(self.features(hidden), precision)
+
+    def features(self, hidden: np.ndarray) -> np.ndarray:
+        """Final norm of rows float32 [n, hidden]: what the output matrix multiplies."""
+        return self._norm(np.ascontiguousarray(hidden, np.float32), self.model.final_norm)
+
+    def head(self, features: np.ndarray, precision: Precision = FULL) -> np.ndarray:
+        """Output matrix of rows float32 [n, hidden] that are normed already; float32 [n, vocabulary]."""
+        return self._project(self.model.head, precision.head, features, "the output matrix")
+
+    def project(self, stack: ProjectionStack, x: np.ndarray, where: str) -> np.ndarray:
+        """A projection beside the decoder's own, in INT8; x float32 [n, inputs], ``where`` for messages."""
+        return self._project(stack, WeightScheme.INT8, x, where)
 
     # --- a pass, step by step ------------------------------------------------------------------------------
 
