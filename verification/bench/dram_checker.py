@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 NAMES = ("NOP", "ACTIVATE", "READ", "WRITE", "PRECHARGE", "REFRESH")
 NOP, ACTIVATE, READ, WRITE, PRECHARGE, REFRESH = range(6)
 
-# ATLAS (MICRO 2026, arXiv 2604.08044), 400 and 500 Mb/s per pin, in ps. CL, CWL, BL: 1 clock each; RTW: 3 clocks.
+# ATLAS (MICRO 2026, arXiv 2604.08044), 400 and 500 Mb/s per pin, in ps; CL, CWL, BL 1 clock each, RTW 3. Refresh times
+# here are those of 2 Gib at up to 85 C.
 HB400_PS = {
     "tCK": 2500,
     "tBL": 2500,
@@ -43,7 +44,19 @@ HB500_PS = {
     "tRFC": 65000,
     "tREFI": 7_800_000,
 }
+TRFC_PS = ((0.5, 15_000), (1, 40_000), (2, 65_000), (4, 90_000), (8, 115_000), (16, 140_000), (32, 170_000))
+TREFI_PS = ((2, 7_800_000), (8, 3_900_000), (32, 1_950_000))
 REFRESH_INTERVALS_OWED = 8
+
+
+def data_sheet(part: str = "hb400", gib: float = 2, celsius: float = 85) -> dict[str, int]:
+    """The table of a part (``hb400``, ``hb500``) by density and temperature, as one would look it up."""
+    table = dict({"hb400": HB400_PS, "hb500": HB500_PS}[part])
+    table["tRFC"] = next(time for density, time in TRFC_PS if gib <= density)
+    interval = next(time for density, time in TREFI_PS if gib <= density)
+    for limit in (85, 95, 105):
+        interval = interval // 2 if celsius > limit else interval
+    return table | {"tREFI": interval}
 
 
 class ProtocolError(AssertionError):

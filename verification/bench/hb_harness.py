@@ -17,12 +17,9 @@ from hw.memory.hb_controller import HbController
 from hw.memory.hb_types import beat_layout, transfer_layout
 from hw.timing import HbClocks
 from verification.bench import ecc_reference
-from verification.bench.dram_checker import HB400_PS, HbProtocolChecker
+from verification.bench.dram_checker import HbProtocolChecker, data_sheet
 from verification.bench.dram_device import HbDramDevice
 from verification.bench.payloads import pack, unpack
-
-TINY_HB400_PS = {**HB400_PS, "tRFC": 15_000}
-"""The table for banks of at most 0.5 Gib, as the small chips have."""
 
 
 def table_of(clocks: HbClocks) -> tuple[dict[str, int], int]:
@@ -284,7 +281,7 @@ def run_amaranth(
     checker: HbProtocolChecker | None = None,
     prepare=None,
     expect_uncorrectable: bool = False,
-    deadline: int = 200_000,
+    deadline: int = 60_000,
 ) -> HbHarness:
     """Run ``traffic`` through a controller (default: as the traffic's parameters say) in Amaranth's simulator.
 
@@ -330,7 +327,7 @@ def checker_for(traffic: Traffic) -> HbProtocolChecker:
     """The protocol checker that fits a run: its own data-sheet table, or the table of experimental clocks."""
     size = {"rows": traffic.params.rows, "columns": traffic.params.columns_per_row}
     if traffic.clocks is None:
-        assert traffic.params.part == "hb400" and traffic.params.density_gib <= 0.5
-        return HbProtocolChecker(dict(TINY_HB400_PS), **size)
+        params = traffic.params
+        return HbProtocolChecker(data_sheet(params.part, params.density_gib, params.temperature_c), **size)
     table, logic_ps = table_of(traffic.clocks)
     return HbProtocolChecker(table, logic_ps=logic_ps, **size)

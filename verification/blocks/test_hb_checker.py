@@ -2,7 +2,7 @@
 
 import pytest
 
-from verification.bench.dram_checker import HB400_PS, HbProtocolChecker, ProtocolError
+from verification.bench.dram_checker import HB400_PS, HbProtocolChecker, ProtocolError, data_sheet
 
 CODES = {"ACT": 1, "RD": 2, "WR": 3, "PRE": 4, "REF": 5}
 # In the published table three gates hide behind others (tRC = tRAS + tRP, and a burst is one clock): widen them.
@@ -110,3 +110,19 @@ def test_unknown_command():
     """Codes that the part does not know are refused."""
     with pytest.raises(ProtocolError, match="command 6 at cycle 0 violates command set"):
         HbProtocolChecker().step(1, 6, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("part", "gib", "celsius", "trfc_ns", "trefi_ns"),
+    [
+        ("hb400", 0.5, 85, 15, 7800),
+        ("hb400", 2, 85.1, 65, 3900),
+        ("hb500", 4, 95, 90, 1950),
+        ("hb500", 2, 110, 65, 975),
+    ],
+)
+def test_data_sheets(part, gib, celsius, trfc_ns, trefi_ns):
+    """The checker's own look-up, against values read off the tables by hand."""
+    table = data_sheet(part, gib, celsius)
+    assert (table["tRFC"], table["tREFI"]) == (1000 * trfc_ns, 1000 * trefi_ns)
+    assert table["tRCD"] == {"hb400": 17_500, "hb500": 16_000}[part]

@@ -11,7 +11,7 @@ from hw.isa import HbCommand, HbError
 from hw.memory.hb_controller import HbController
 from hw.memory.round_robin import RoundRobin
 from hw.params import ECC_MODES, HbParams, chip
-from hw.timing import HbClocks, tick_at_or_after
+from hw.timing import HB_PARTS, HbClocks, tick_at_or_after
 from verification.bench.dram_checker import ProtocolError
 from verification.bench.hb_equality import assert_equal
 from verification.bench.hb_harness import checker_for, run_amaranth
@@ -98,6 +98,32 @@ def test_fast_equals_exact_on_many_mixes(record_property):
     print(f"{compared} items compared; {total}")
     assert compared > 200_000
     assert min(total.hb_row_reopens, total.hb_row_conflicts, total.hb_stall_clocks, total.hb_refused) > 20
+
+
+@pytest.mark.parametrize("part", HB_PARTS)
+@pytest.mark.parametrize("temperature", [85, 110])
+def test_parts_keep_their_data_sheets(part, temperature):
+    """Both speed grades, cool and hot, against the checker's own table of each: no violation, equal to the models."""
+    params = replace(TINY, part=part, temperature_c=temperature)
+    traffic = random_traffic(params, 3, transfers=12, stall="light", gap=100)
+    traffic.requests["cycle"] += 800  # across the first refresh of the hot part
+    trace = run_amaranth(traffic).trace()
+    assert (trace.counts.hb_refreshes > 0) == (temperature > 85)
+    assert_equal(trace, exact(traffic), "RTL against exact")
+    assert_equal(trace, fast(traffic), "RTL against fast")
+
+
+def test_full_size_controller():
+    """The published controller, 1024 bits and rows of 512 columns: a write and a read over a row's end."""
+    params = chip("4gb").hb
+    requests = np.zeros(2, dtype=REQUEST)
+    requests["write"] = [1, 0]
+    requests["row"], requests["column"], requests["columns"] = 4094, 500, 40
+    traffic = Traffic(params, requests)
+    trace = run_amaranth(traffic).trace()
+    assert_equal(trace, exact(traffic), "RTL against exact")
+    assert_equal(trace, fast(traffic), "RTL against fast")
+    assert trace.counts.hb_read_bytes == 40 * 128
 
 
 @pytest.mark.parametrize("write", [False, True])

@@ -25,9 +25,9 @@ TARGETS = (
     Target("hb_data", _DATA, tests=(_GOLDEN, _RTL_MIXES, _ECC)),
     Target("hb_refresh", _REFRESH, tests=(_GOLDEN, _CONTROLLER)),
     Target("hb_ecc", "hw/memory/ecc.py", tests=(_ECC,)),
-    Target("hb_timing", "hw/timing.py", tests=(_TIMING, _GOLDEN)),
-    Target("hb_exact", _EXACT, tests=(_GOLDEN, _MODELS)),
-    Target("hb_fast", _FAST, tests=(_GOLDEN, _MODELS)),
+    Target("hb_timing", "hw/timing.py", tests=(_TIMING, f"{_GOLDEN}::test_exact")),
+    Target("hb_exact", _EXACT, tests=(f"{_GOLDEN}::test_exact", _MODELS)),
+    Target("hb_fast", _FAST, tests=(f"{_GOLDEN}::test_fast", _MODELS)),
     Target("hb_checker", _RULES, tests=(_CHECKER,)),
 )
 
@@ -66,7 +66,7 @@ _TIMES = (
         before="range(self._clocks.nCL + self._clocks.nBL)",
         after="range(self._clocks.nCL)",
         reason="Data captured at the start of the burst, not at its end.",
-        tests=(_GOLDEN,),
+        tests=(f"{_GOLDEN}::test_rtl",),
     ),
     Fault(
         name="hb-rtl-write-data-late",
@@ -90,7 +90,7 @@ _TIMES = (
         before="interval_ends.eq(elapsed == clocks.nREFI - 1)",
         after="interval_ends.eq(elapsed == clocks.nREFI)",
         reason="The refresh interval is one clock too long.",
-        tests=(_GOLDEN,),
+        tests=(f"{_GOLDEN}::test_rtl",),
     ),
 )
 
@@ -118,7 +118,7 @@ _CONTROL = (
         after="                with m.If(refresh.due & refresh.urgent):\n"
         "                    m.d.comb += command.eq(HbCommand.REFRESH)",
         reason="Row boundaries do not refresh.",
-        tests=(_GOLDEN,),
+        tests=(f"{_GOLDEN}::test_rtl",),
     ),
     Fault(
         name="hb-rtl-arbiter-forgets",
@@ -134,7 +134,7 @@ _CONTROL = (
         before="end > params.rows * params.data_columns",
         after="end >= params.rows * params.data_columns",
         reason="The last column of the bank cannot be used.",
-        tests=(_GOLDEN,),
+        tests=(f"{_GOLDEN}::test_rtl",),
     ),
     Fault(
         name="hb-rtl-zero-length-accepted",
@@ -142,7 +142,7 @@ _CONTROL = (
         before="with m.If(chosen.columns == 0):",
         after="with m.If(0):",
         reason="A transfer of no columns counts down from zero and holds the bank for thousands of columns.",
-        tests=(_GOLDEN,),
+        tests=(f"{_GOLDEN}::test_rtl",),
     ),
     Fault(
         name="hb-rtl-reservation-leaks",
@@ -201,7 +201,7 @@ _MODEL = (
         before="    phase = 0\n",
         after="    phase = c.tick_den\n",
         reason="The model's DRAM clock starts out of phase.",
-        tests=(_GOLDEN,),
+        tests=(f"{_GOLDEN}::test_exact",),
     ),
     Fault(
         name="hb-exact-idle-refresh-waits-for-due",
@@ -217,7 +217,7 @@ _MODEL = (
         before="wr_to_pre = c.nCWL + c.nBL + c.nWR",
         after="wr_to_pre = c.nCWL + c.nWR",
         reason="Exact counts write recovery from the start of the burst.",
-        tests=(_GOLDEN,),
+        tests=(f"{_GOLDEN}::test_exact",),
     ),
     Fault(
         name="hb-fast-refresh-free",
@@ -225,7 +225,7 @@ _MODEL = (
         before="                k += c.nRFC\n",
         after="                k += 1\n",
         reason="Fast charges one clock for a refresh at a row boundary.",
-        tests=(_GOLDEN,),
+        tests=(f"{_GOLDEN}::test_fast",),
     ),
     Fault(
         name="hb-fast-place-freed-early",
@@ -241,7 +241,7 @@ _MODEL = (
         before="(n_ref + MAX_POSTPONED + 1) * c.nREFI - close",
         after="(n_ref + MAX_POSTPONED + 1) * c.nREFI - close + 1",
         reason="Fast gives a stalled row up one clock later than the RTL.",
-        tests=(_GOLDEN,),
+        tests=(f"{_GOLDEN}::test_fast",),
     ),
     Fault(
         name="hb-fast-postpones-one-less",
@@ -249,7 +249,7 @@ _MODEL = (
         before="            while k // c.nREFI - n_ref > shape.postpone:",
         after="            while k // c.nREFI - n_ref >= max(shape.postpone, 1):",
         reason="Fast refreshes at a boundary although the refresh may still be postponed.",
-        tests=(_GOLDEN,),
+        tests=(f"{_GOLDEN}::test_fast",),
     ),
     Fault(
         name="hb-fast-edge-rounds-down",
@@ -257,7 +257,7 @@ _MODEL = (
         before="return (tick * c.tick_num + c.tick_den - 1) // c.tick_den",
         after="return tick * c.tick_num // c.tick_den",
         reason="Fast puts DRAM edges at the floor instead of the ceiling.",
-        tests=(_GOLDEN,),
+        tests=(f"{_GOLDEN}::test_fast",),
     ),
     Fault(
         name="hb-records-hit-per-activation",
