@@ -540,7 +540,7 @@ def advance(rules, policy, ch, req, trace, total, limit):
     With ``limit`` NEVER it returns when all requests have been issued; otherwise time passes up to ``limit``, with
     refreshes, and later requests may not arrive before it.
     """
-    while True:
+    while ch.bus < limit:  # requests that arrive at ``limit`` may still be unknown: decide nothing there
         bus = ch.bus
         if ch.next_due <= bus:
             _refresh_falls_due(rules, policy, ch, bus)

@@ -509,23 +509,24 @@ class Lpddr5Stream:
         self.log = []
         for c in range(org.channels):
             extent = (-(-(begin - c) // org.channels), -(-(end - c) // org.channels))
-            log = np.empty((4, log_steps), np.int64)
+            log = np.empty((4, 0), np.int64)
             if extent[0] < extent[1]:
                 before = self.channels[c].tobytes()
                 same = next((k for e, state, k in known if e == extent and state == before and not log_steps), None)
                 if same is not None:
                     self.channels[c] = self.channels[same].copy()
                 else:
-                    log = self._read_channel(c, extent, start, log)
+                    log = self._read_channel(c, extent, start, log_steps)
                     known.append((extent, before, c))
                 done[c] = self.channels[c].last_data
             self.log.append(log)
         return StreamRead(done)
 
-    def _read_channel(self, c: int, extent: tuple[int, int], start: int, log: np.ndarray) -> np.ndarray:
+    def _read_channel(self, c: int, extent: tuple[int, int], start: int, log_steps: int) -> np.ndarray:
         flight = np.zeros(1, _FLIGHT).view(np.recarray)[0]
         flight.first, flight.end = extent
         flight.entered = extent[0]
+        log = np.empty((4, log_steps), np.int64)
         ch = self.channels[c]
         if not stream(self.rules, self.policy, self.shape, ch, flight, start, log):
             raise UserError("stream mode cannot follow this timing: too many rows are in flight at once")
