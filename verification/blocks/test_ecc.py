@@ -100,7 +100,7 @@ def _written_then_read(ecc: str) -> Traffic:
     requests = np.zeros(2, dtype=REQUEST)
     requests["write"] = [1, 0]
     requests["columns"] = [16, 24]
-    requests["cycle"] = [0, 1000]
+    requests["cycle"] = [0, 250]
     return Traffic(replace(TINY, ecc=ecc, columns_per_row=32), requests)
 
 
@@ -111,7 +111,7 @@ def _inject(flips: list[tuple[int, int]]):
         step = harness.device.step
 
         def injecting(*pins):
-            if harness.cycle == 900:
+            if harness.cycle == 200:
                 for column, bit in flips:
                     harness.device.flip(0, column, bit)
             return step(*pins)
