@@ -58,10 +58,19 @@ verify-full: $(VENV)/.system ## exhaustive and full-size checks, on demand
 verilog: $(VENV)/.base ## export every block for tiny, fpga-small and 4gb to build/verilog
 	@for chip in tiny fpga-small 4gb; do elmoe3d verilog --block all --chip $$chip || exit $$?; done
 
+synth: $(VENV)/.dev ## cost of the idea in cells, area and depth; LIBERTY=file maps to a cell library
+	@elmoe3d synth --chip $(if $(filter command line,$(origin CHIP)),$(CHIP),4gb) $(if $(LIBERTY),--liberty $(LIBERTY))
+
 BLOCK ?= all
 SIM ?= icarus
 cocotb: $(VENV)/.system ## cocotb tests of exported Verilog: BLOCK=name CHIP=tiny SIM=icarus|verilator WAVES=1
 	@python -m verification.bench.cocotb_runner --block $(BLOCK) --chip $(CHIP) --sim $(SIM) $(if $(WAVES),--waves)
+
+formal: $(VENV)/.dev ## prove the array's arithmetic and streams with a solver; PROPERTY=name for some
+	@python -m verification.formal --jobs $(JOBS) $(PROPERTY)
+
+mutate: $(VENV)/.dev ## inject faults and count what the tests notice; BLOCK=name COUNT=50 SEED=1
+	@python -m verification.faults --jobs $(JOBS) $(if $(BLOCK),--block $(BLOCK)) $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
 
 sim: $(VENV)/.base ## the best the project can show so far
 	@elmoe3d numerics

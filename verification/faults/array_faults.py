@@ -20,7 +20,7 @@ TARGETS = (
     Target("dot_product", _DOT, (f"{_BLOCKS}/test_dot_product.py",)),
     Target("weight_feed", _FEED, (f"{_BLOCKS}/test_slice_mac.py", f"{_BLOCKS}/test_weight_feed.py")),
     Target("mac_array", _MACS, (f"{_BLOCKS}/test_mac_array.py",)),
-    Target("fp32", _FP32, (f"{_BLOCKS}/test_fp32.py",)),
+    Target("fp32", _FP32, (f"{_BLOCKS}/test_fp32_corners.py", f"{_BLOCKS}/test_fp32.py")),
     Target(
         "group_accumulator",
         _ACCUMULATOR,
@@ -73,15 +73,8 @@ _WEIGHTS = (
         name="double-buffer-overwritten",
         file=_FEED,
         before="self.tiles.ready.eq(~full.bit_select(load_bank, 1))",
-        after="self.tiles.ready.eq(~full.all())",
-        reason="A tile is taken into the bank of the group that is still being presented.",
-    ),
-    Fault(
-        name="tile-taken-while-full",
-        file=_FEED,
-        before="self.tiles.ready.eq(~full.bit_select(load_bank, 1))",
         after="self.tiles.ready.eq(1)",
-        reason="Without backpressure the double buffer is overwritten.",
+        reason="Without backpressure a tile overwrites the group that is still being presented.",
     ),
     Fault(
         name="keep-ignored",

@@ -1,6 +1,10 @@
 """Arithmetic proofs: slices recombine, draft identity, MXFP4, FP32 adder and scale multiplier against IEEE 754."""
 
-from amaranth.hdl import Array, Const, signed
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from amaranth.hdl import Array, Const, Signal, Value, signed
 from amaranth.lib import wiring
 
 from hw.array.fp32 import Fp32Adder, ScaleMultiplier
@@ -8,6 +12,7 @@ from hw.array.slice_mac import SliceMac
 from hw.array.weight_feed import WeightDecoder
 from hw.isa import WeightMode
 from hw.params import ArrayParams
+from hw.pipeline import cut
 from verification.formal.property import Harness, Outcome, miter
 
 LANE = ArrayParams(rows=1, columns=1, depth=2, group_size=2)
@@ -30,7 +35,8 @@ def _product(h: Harness, name: str, code, mode: WeightMode, activation):
     return mac.product
 
 
-def _recombination(wrong: bool) -> Harness:
+def recombination(wrong: bool = False) -> Harness:
+    """8 (2h) a + l a = q a through the RTL; ``wrong`` weighs the upper slice 4."""
     h = Harness()
     weight, activation = h.free(signed(8), "weight"), h.free(signed(8), "activation")
     msb = _product(h, "msb", weight[4:], WeightMode.MSB, activation)
@@ -40,7 +46,8 @@ def _recombination(wrong: bool) -> Harness:
     return h
 
 
-def _draft(wrong: bool) -> Harness:
+def draft(wrong: bool = False) -> Harness:
+    """8 (2h + 1) a = (16 h + 8) a through the RTL; ``wrong`` puts the middle at 7."""
     h = Harness()
     weight, activation = h.free(signed(8), "weight"), h.free(signed(8), "activation")
     draft = _product(h, "draft", weight[4:], WeightMode.DRAFT, activation)
@@ -50,7 +57,8 @@ def _draft(wrong: bool) -> Harness:
     return h
 
 
-def _mxfp4() -> Harness:
+def mxfp4() -> Harness:
+    """An MXFP4 code's product is twice the standard's value times the activation."""
     h = Harness()
     code, activation = h.free(4, "code"), h.free(signed(8), "activation")
     product = _product(h, "mxfp4", code, WeightMode.MXFP4, activation)
@@ -86,12 +94,17 @@ _ADDITION = """
 """
 
 
-def _adder(stages: int, given: str = "true", rounding: str = "RNE"):
-    def decide(trace) -> Outcome:
-        params = ArrayParams(rows=1, columns=1, depth=2, add_stages=stages)
+def adder(given: str = "true", rounding: str = "RNE") -> Callable[[Path], Outcome]:
+    """The adder is IEEE 754 binary32 addition for all operands with ``given``; one stage, as cuts do not change values.
+
+    Another ``rounding`` than RNE is a false claim.
+    """
+
+    def decide(trace: Path) -> Outcome:
+        params = ArrayParams(rows=1, columns=1, depth=2, add_stages=1)
         harness = _sequence(Fp32Adder(params), advance=1)
-        definitions = _ADDITION.format(last=stages, rounding=rounding)
-        return miter(harness, stages, definitions, f"(and wrong {given})", trace)
+        definitions = _ADDITION.format(last=1, rounding=rounding)
+        return miter(harness, 1, definitions, f"(and wrong {given})", trace)
 
     return decide
 
@@ -141,8 +154,13 @@ _FP16_READING = """
 """
 
 
-def _multiplier(e8m0: bool, group_size: int, bias_error: int = 0):
-    def decide(trace) -> Outcome:
+def multiplier(e8m0: bool, group_size: int, bias_error: int = 0) -> Callable[[Path], Outcome]:
+    """The scale multiplier rounds the exact product once, for every dot product and scale of one format.
+
+    ``bias_error`` other than 0 claims a false exponent.
+    """
+
+    def decide(trace: Path) -> Outcome:
         params = ArrayParams(rows=1, columns=1, depth=2, group_size=group_size, scale_stages=1)
         harness = _sequence(ScaleMultiplier(params), advance=1, e8m0=int(e8m0))
         bits = params.group_bits
@@ -154,7 +172,32 @@ def _multiplier(e8m0: bool, group_size: int, bias_error: int = 0):
     return decide
 
 
-def _fp16_reading(trace) -> Outcome:
+def fp16_reading(trace: Path) -> Outcome:
+    """The fields that `multiplier` reads from an FP16 scale give the value that the solver gives it."""
     harness = Harness()
     harness.output("scale", harness.free(16, "scale_in"))
     return miter(harness, 0, _FP16.format(bias=1023 - 25) + _FP16_READING, "wrong", trace)
+
+
+def stages_agree(unit: type, field: str, stages: int) -> Harness:
+    """A unit with ``stages`` registers gives what one with a single register gives, ``stages - 1`` advances later."""
+    h = Harness()
+    params = ArrayParams(rows=1, columns=1, depth=2, group_size=2)
+    deep, flat = unit(replace(params, **{field: stages})), unit(replace(params, **{field: 1}))
+    h.m.submodules.deep, h.m.submodules.flat = deep, flat
+    advance = h.free(1, "advance")
+    h.m.d.comb += [deep.advance.eq(advance), flat.advance.eq(advance)]
+    for path, member, value in flat.signature.flatten(flat):
+        name = "__".join(map(str, path))
+        if member.flow is wiring.In and name != "advance":
+            source = h.free(len(Value.cast(value)), name)
+            h.m.d.comb += [value.eq(source), getattr(deep, name).eq(source)]
+        elif member.flow is wiring.Out:
+            delayed, moves = value, Signal(range(stages + 1))
+            for n in range(stages - 1):
+                delayed = getattr(cut(h.m, advance, True, **{f"delayed_{n}": delayed}), f"delayed_{n}")
+            with h.m.If(advance & (moves != stages)):
+                h.m.d.sync += moves.eq(moves + 1)
+            h.claim("same_result", (moves != stages) | (getattr(deep, name) == delayed))
+            h.cover("pipeline_full", moves == stages)
+    return h

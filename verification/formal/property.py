@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from amaranth.hdl import ClockDomain, Instance, Module, Signal, Value
 
-from verification.formal.solver import Unrolling, translate
+from verification.formal.solver import System, Unrolling, translate
+from verification.formal.stubs import without_arithmetic
 
 TRACES = Path("build/formal")
 
@@ -35,6 +37,11 @@ class Harness:
 
     The clock has no reset: step 0 of a run from reset has every register at its initial value.
 
+    Parameters
+    ----------
+    stubbed : bool
+        Elaborate the block with the stand-ins of `verification.formal.stubs` in place of its arithmetic.
+
     Attributes
     ----------
     m : Module
@@ -42,7 +49,7 @@ class Harness:
         Names of one-bit outputs that are assumed in every step, claimed in every step, and to be reached.
     """
 
-    def __init__(self):
+    def __init__(self, stubbed: bool = False):
         self.m = Module()
         self.m.domains.sync = sync = ClockDomain("sync", reset_less=True)
         self.assumptions: list[str] = []
@@ -50,6 +57,8 @@ class Harness:
         self.covers: list[str] = []
         self._ports: list[Value] = [sync.clk]
         self._probes: dict[str, str] = {}
+        self._stubbed = stubbed
+        self._system: System | None = None
 
     def free(self, shape, name: str):
         """An input that takes any value in each step."""
@@ -92,8 +101,11 @@ class Harness:
         self.output(name, Value.cast(condition).bool())
 
     def unroll(self, from_reset: bool) -> Unrolling:
-        """The harness in a fresh solver."""
-        return Unrolling(translate(self.m, self._ports, self._probes), from_reset, self.assumptions)
+        """The harness in a fresh solver; translated once."""
+        if self._system is None:
+            with without_arithmetic() if self._stubbed else nullcontext():
+                self._system = translate(self.m, self._ports, self._probes)
+        return Unrolling(self._system, from_reset, self.assumptions)
 
 
 def _all(run: Unrolling, names: list[str], step: int) -> str:

