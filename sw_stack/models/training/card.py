@@ -83,11 +83,11 @@ figures. A small model on a CPU budget is no substitute for a trace of a large o
 ## Training
 
 `python -m sw_stack.models.training.train moe`, then `dense`, then `eagle` (`make train`); resumable, seed {seed};
-batches are a pure function of seed and step. Muon for the layers' matrices, Adam for the rest; {tokens} tokens a
-step; constant rate after {warmup} steps of warm-up, linear to zero over the last {decay:.0%}; Switch load-balancing
-loss x {balance}; bfloat16 products, float32 parameters, norms, router and residual. Sequences of {short} tokens first,
-of {context} in the last {long_share:.0%} of the steps. Seconds in the logs are wall-clock of a shared two-core machine
-and say little about speed. Validation, bits per byte:
+batches are a pure function of seed and step. Muon for the layers' matrices, Adam for the rest; {early_tokens:,} tokens
+a step for {early} steps, then {tokens:,}; constant rate after {warmup} steps of warm-up, linear to zero over the last
+{decay:.0%}; Switch load-balancing loss x {balance}; bfloat16 products, float32 parameters, norms, router and residual.
+Sequences of {short} tokens first, of {context} in the last {long_share:.0%} of the steps. Seconds in the logs are
+wall-clock of a shared two-core machine and say little about speed. Validation, bits per byte:
 
 {curve}
 {samples}
@@ -122,6 +122,8 @@ def write_card(data: Path) -> None:
         overlap=_overlap(figures["domain_overlap"], list(corpus)),
         seed=recipe.seed,
         tokens=recipe.tokens,
+        early_tokens=recipe.early_tokens,
+        early=recipe.early,
         warmup=recipe.warmup,
         decay=recipe.decay,
         balance=recipe.balance,

@@ -166,7 +166,7 @@ class MoeFfn(nn.Module):
         counts = counts.tolist()
         rows = Dispatch.apply(low(flat), order, inverse, k).split(counts)
         share = low(weight.reshape(-1, 1).index_select(0, order)).split(counts)
-        into = low(torch.cat((self.gate_proj, self.up_proj), 1)).unbind(0)
+        into = torch.cat((low(self.gate_proj), low(self.up_proj)), 1).unbind(0)
         back = low(self.down_proj).unbind(0)
         out = []
         for row, weigh, w_in, w_out in zip(rows, share, into, back, strict=True):

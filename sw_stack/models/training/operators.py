@@ -98,11 +98,50 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor, block: int = 128) -> Tensor:
+class _BlockedAttention(torch.autograd.Function):
+    """See ``causal_attention``: q (groups, rows a position, length, head_dim), k and v (groups, length, head_dim).
+
+    Queries go in blocks of ``BLOCK`` positions against only the keys they may see, the query heads of a key head side
+    by side as rows of one product. The gradient is written out: in-place masking under autograd copies every score.
+    """
+
+    BLOCK = 128
+
+    @classmethod
+    def blocks(cls, length: int) -> list[tuple[int, int]]:
+        return [(start, min(start + cls.BLOCK, length)) for start in range(0, length, cls.BLOCK)]
+
+    @staticmethod
+    def forward(ctx, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        out, weights = torch.empty_like(q), []
+        for start, end in _BlockedAttention.blocks(q.shape[2]):
+            rows = q[:, :, start:end]
+            score = torch.bmm(rows.flatten(1, 2), k[:, :end].transpose(1, 2)).view(*rows.shape[:3], end)
+            future = torch.full((end - start, end - start), -torch.inf, dtype=q.dtype).triu_(1)
+            score[..., start:] += future
+            weights.append(score.softmax(-1).flatten(1, 2))
+            out[:, :, start:end] = torch.bmm(weights[-1], v[:, :end]).view_as(rows)
+        ctx.save_for_backward(q, k, v, *weights)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        q, k, v, *weights = ctx.saved_tensors
+        grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        for (start, end), weight in zip(_BlockedAttention.blocks(q.shape[2]), weights, strict=True):
+            wanted, rows = grad[:, :, start:end].flatten(1, 2), q[:, :, start:end].flatten(1, 2)
+            grad_v[:, :end] += torch.bmm(weight.transpose(1, 2), wanted)
+            grad_weight = torch.bmm(wanted, v[:, :end].transpose(1, 2))
+            grad_score = torch._softmax_backward_data(grad_weight, weight, -1, weight.dtype)
+            grad_q[:, :, start:end] = torch.bmm(grad_score, k[:, :end]).view(*grad_q.shape[:2], end - start, -1)
+            grad_k[:, :end] += torch.bmm(grad_score.transpose(1, 2), rows)
+        return grad_q, grad_k, grad_v
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k^T) v over positions up to the query's own.
 
-    On a GPU the library's fused kernel. On a CPU that kernel's gradient is slow at head_dim 32, so queries
-    go in blocks against only the keys they may see, the query heads of a key head side by side as rows.
+    On a GPU the library's fused kernel; on a CPU, where that kernel's gradient is slow at head_dim 32, our own.
 
     Parameters
     ----------
@@ -116,16 +155,6 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, block: int = 128) -> Tenso
     if q.is_cuda:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True, scale=1.0)
     batch, heads, length, dim = q.shape
-    kv_heads = k.shape[1]
-    grouped = q.reshape(batch * kv_heads, heads // kv_heads, length, dim)
-    k, v = k.reshape(batch * kv_heads, length, dim), v.reshape(batch * kv_heads, length, dim)
-    future = torch.full((block, block), -torch.inf, dtype=q.dtype).triu(1)
-    blocks = []
-    for start in range(0, length, block):
-        end = min(start + block, length)
-        rows = grouped[:, :, start:end].reshape(batch * kv_heads, -1, dim)
-        score = torch.bmm(rows, k[:, :end].transpose(1, 2)).view(batch * kv_heads, -1, end - start, end)
-        score[..., start:] += future[: end - start, : end - start]
-        weight = score.softmax(-1).view(batch * kv_heads, -1, end)
-        blocks.append(torch.bmm(weight, v[:, :end]).view(batch, heads, end - start, dim))
-    return torch.cat(blocks, dim=2)
+    groups = batch * k.shape[1]
+    grouped = q.reshape(groups, heads // k.shape[1], length, dim)
+    return _BlockedAttention.apply(grouped, k.reshape(groups, length, dim), v.reshape(groups, length, dim)).view_as(q)

@@ -32,7 +32,7 @@ class Recipe:
     Attributes
     ----------
     folder : where the result is shipped, below ``sw_stack/data``.
-    tokens : per step.
+    tokens, early_tokens, early : tokens per step; a smaller number in the first ``early`` steps.
     short, short_share : the first ``short_share`` of the steps use sequences of ``short`` tokens, the rest
         ``shape.context``; attention is a quarter of a step's time at 512 tokens.
     muon_lr, adam_lr : peak rates, see ``optimisers``.
@@ -44,7 +44,9 @@ class Recipe:
     folder: str
     shape: ModelShape
     steps: int
-    tokens: int = 4096
+    tokens: int = 8192
+    early_tokens: int = 4096
+    early: int = 150
     short: int = 256
     short_share: float = 0.6
     muon_lr: float = 0.015
@@ -55,15 +57,19 @@ class Recipe:
     noise: float = 0.1
     seed: int = 2604
 
+    def tokens_before(self, step: int) -> int:
+        """Training tokens seen before ``step``."""
+        return min(step, self.early) * self.early_tokens + max(0, step - self.early) * self.tokens
+
 
 RECIPES = {
-    "moe": Recipe(TARGET, ModelShape(), steps=4000),
+    "moe": Recipe(TARGET, ModelShape(), steps=2500),
     "dense": Recipe(
         f"{TARGET}-draft-dense",
         ModelShape(hidden=96, layers=3, heads=3, kv_heads=1, experts=0, top_k=0, intermediate=256),
-        steps=1500,
+        steps=900,
     ),
-    "eagle": Recipe(f"{TARGET}-draft-eagle", ModelShape(layers=1, experts=0, top_k=0, intermediate=384), steps=600),
+    "eagle": Recipe(f"{TARGET}-draft-eagle", ModelShape(layers=1, experts=0, top_k=0, intermediate=384), steps=400),
 }
 
 

@@ -49,8 +49,8 @@ class Batches:
     def batch(self, step: int) -> Tensor:
         """Tokens of a step, int64 (sequences, length + 1)."""
         length = self.recipe.short if step < self.long_from else self.recipe.shape.context
-        size = self.recipe.tokens // length
-        rounds, places = np.divmod(np.arange(step * size, (step + 1) * size), len(self.pattern))
+        first, end = (self.recipe.tokens_before(s) // length for s in (step, step + 1))
+        rounds, places = np.divmod(np.arange(first, end), len(self.pattern))
         rows = []
         for d, r, p in zip(self.pattern[places], rounds, places, strict=True):
             index = int(r * self.per_pattern[d] + self.rank[p])
@@ -159,8 +159,7 @@ class Trainer:
         return figures | {"learning_rate_factor": factor}
 
     def write_log(self, figures: dict) -> None:
-        tokens = self.step * self.recipe.tokens
-        entry = {"step": self.step, "tokens": tokens, "seconds": round(self.seconds, 1)}
+        entry = {"step": self.step, "tokens": self.recipe.tokens_before(self.step), "seconds": round(self.seconds, 1)}
         entry |= {k: round(v, 5) if isinstance(v, float) else v for k, v in figures.items()}
         with self.log_path.open("a") as stream:
             stream.write(json.dumps(entry) + "\n")
