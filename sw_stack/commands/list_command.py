@@ -36,11 +36,45 @@ def _blocks() -> Table:
     return table
 
 
-CATALOGUES: dict[str, Callable[[], Table]] = {"chips": _chips, "blocks": _blocks}
+def _models() -> Table:
+    from sw_stack.models.catalogue import models
+
+    columns = (
+        "model",
+        "layers (MoE)",
+        "hidden",
+        "experts",
+        "expert size",
+        "attention",
+        "total B",
+        "active B",
+        "values",
+    )
+    table = Table(*columns)
+    for column in (0, 4, 8):
+        table.columns[column].no_wrap = True
+    for entry in models().values():
+        moe, attention = entry.dimensions["moe"], entry.dimensions["attention"]
+        shared = moe["shared_intermediate_total"]
+        table.add_row(
+            entry.name,
+            f"{entry.dimensions['num_hidden_layers']} ({moe['moe_layers']})",
+            str(entry.dimensions["hidden_size"]),
+            f"{moe['top_k']} of {moe['num_experts']}",
+            f"{moe['expert_intermediate']}" + (f" + {shared}" if shared else ""),
+            f"{attention['type']} {attention['num_heads']}",
+            f"{entry.params['total'] / 1e9:.2f}",
+            f"{entry.params['active_incl_both_embeddings'] / 1e9:.2f}",
+            entry.source["exactness"].split(",")[0].split(" in ")[0],
+        )
+    return table
 
 
-def command(what: str = typer.Argument("all", help="chips, blocks, or all")) -> None:
-    """List the presets and blocks by name: chips (--chip) and Verilog blocks (--block)."""
+CATALOGUES: dict[str, Callable[[], Table]] = {"chips": _chips, "blocks": _blocks, "models": _models}
+
+
+def command(what: str = typer.Argument("all", help="chips, blocks, models, or all")) -> None:
+    """List the presets and blocks by name: chips (--chip), Verilog blocks (--block) and published models."""
     if what != "all" and what not in CATALOGUES:
         raise UserError(f"unknown catalogue {what!r}; {nearest(what, [*CATALOGUES, 'all'])}")
     out = console()
