@@ -51,12 +51,12 @@ def _trials(killer: Killer, options: argparse.Namespace) -> list[Trial]:
     if not options.random_only:
         for fault in faults:
             block = catalogue.block_of(fault, targets)
-            if options.block is None or block in names:
+            if options.block == "all" or block in names:
                 tests = catalogue.tests_of(fault, targets)
-                trials.append(Trial(block, killer.job(fault.file, fault.patched(ROOT), tests), fault.name))
+                trials.append(Trial(block, killer.job(fault.file, fault.patched(killer.snapshot), tests), fault.name))
     if not options.named_only:
         for target in chosen:
-            source = (ROOT / target.file).read_text()
+            source = (killer.snapshot / target.file).read_text()
             for mutation in sample(source, options.count, f"{target.name}:{options.seed}"):
                 job = killer.job(target.file, mutation.apply(source), target.tests)
                 trials.append(Trial(target.name, job, mutation=mutation))
@@ -92,7 +92,7 @@ def _show(console: Console, scores: dict[str, Score]) -> None:
             console.print(f"\nsurvivors, {title}: {len(lines)}", style="bold", highlight=False)
             for line in lines:
                 console.print(line, markup=False, highlight=False)
-    table = Table("block", "named faults killed", "mutations", "killed", "by time limit", "explained", "open", "CPU s")
+    table = Table("block", "named", "random", "killed", "timeouts", "explained", "open", "CPU s")
     total = Score()
     for block, score in scores.items():
         _row(table, block, score)
@@ -122,7 +122,11 @@ def _row(table: Table, block: str, score: Score) -> None:
 def run(options: argparse.Namespace) -> int:
     """Exit status: 0 all killed or explained, 1 otherwise."""
     console = Console()
-    killer = Killer(ROOT, ROOT / "build" / "mutate", options.jobs)
+    with Killer(ROOT, ROOT / "build" / "mutate", options.jobs) as killer:
+        return _run(killer, options, console)
+
+
+def _run(killer: Killer, options: argparse.Namespace, console: Console) -> int:
     trials = _trials(killer, options)
     explanations = catalogue.explanations()
     scores: dict[str, Score] = {trial.block: Score() for trial in trials}
@@ -153,7 +157,7 @@ def run(options: argparse.Namespace) -> int:
 def main() -> None:
     """Parse arguments and run."""
     parser = argparse.ArgumentParser(prog="make mutate", description=__doc__)
-    parser.add_argument("--block", help="only this block (default: all)")
+    parser.add_argument("--block", default="all", help="only this block (default: %(default)s)")
     parser.add_argument("--count", type=int, default=50, help="random mutations per block (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the random mutations (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: %(default)s)")

@@ -43,12 +43,12 @@ def block_of(fault: Fault, targets: dict[str, Target]) -> str:
     return next((t.name for t in targets.values() if t.file == fault.file), Path(fault.file).stem)
 
 
-def select(name: str | None, targets: dict[str, Target]) -> list[Target]:
-    """The target called ``name``, or all; UserError where it is unknown."""
-    if name is None:
+def select(name: str, targets: dict[str, Target]) -> list[Target]:
+    """The target called ``name``, or ``all``; UserError where it is unknown."""
+    if name == "all":
         return list(targets.values())
     if name not in targets:
-        raise UserError(f"unknown block {name!r}; {nearest(name, list(targets))}")
+        raise UserError(f"unknown block {name!r}; {nearest(name, ['all', *targets])}")
     return [targets[name]]
 
 

@@ -1,7 +1,7 @@
 """Runs tests against patched copies of the tree, two at a time, and remembers every result.
 
 The parent loads the heavy third-party packages once and forks a child per patch. A child enters its own scratch copy
-of the sources (``build/mutate/slot<n>``), in which only the patched file differs, and runs pytest in-process,
+of the sources, in a temporary folder of this run, in which only the patched file differs, and runs pytest in-process,
 cheapest test first, until the first failure. A result is stored under the hash of everything that it depends on, so an
 interrupted or repeated run continues where it stopped. The child's limit is processor time: a mutant that never
 finishes counts as killed on a busy machine no sooner than on an idle one.
@@ -15,6 +15,7 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ class _Watch:
 
 
 class Killer:
-    """Tries patches. ``root`` is the tree, ``work`` holds slots and results."""
+    """Tries patches. ``root`` is the tree, ``work`` keeps the results; a context manager that removes its copies."""
 
     def __init__(self, root: Path, work: Path, jobs: int):
         self._root, self._work, self._jobs = root, work, jobs
@@ -87,13 +88,25 @@ class Killer:
         self._baselines: dict[tuple[str, ...], dict] = {}
         for name in HEAVY:
             importlib.import_module(name)
-        for slot in range(jobs):
-            self._fill(work / f"slot{slot}")
+        self._scratch = tempfile.TemporaryDirectory(prefix="elmoe3d-mutate-")
+        self._slots = [Path(self._scratch.name) / f"slot{n}" for n in range(jobs)]
+        for slot in self._slots:
+            self._fill(slot)
+
+    @property
+    def snapshot(self) -> Path:
+        """The sources as they were when the run started."""
+        return self._slots[0]
+
+    def __enter__(self) -> "Killer":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._scratch.cleanup()
 
     def _fill(self, slot: Path) -> None:
-        """A fresh copy of the sources; what children left behind goes."""
-        shutil.rmtree(slot, ignore_errors=True)
-        slot.mkdir(parents=True)
+        """A copy of the sources."""
+        slot.mkdir()
         ignored = shutil.ignore_patterns("__pycache__", "*.safetensors", "*.npz")
         for package in PACKAGES:
             shutil.copytree(self._root / package, slot / package, ignore=ignored)
@@ -111,7 +124,7 @@ class Killer:
     def _read(self, path: Path) -> bytes:
         """Contents at the start of the run, which is also what the slots hold."""
         if path not in self._texts:
-            copy = self._work / "slot0" / path.relative_to(self._root)
+            copy = self._slots[0] / path.relative_to(self._root)
             self._texts[path] = (copy if copy.is_file() else path).read_bytes()
         return self._texts[path]
 
@@ -174,7 +187,7 @@ class Killer:
         return int(LEAST_SECONDS + BASELINE_FACTOR * self._baselines[job.tests]["processor_seconds"])
 
     def _fork(self, slot: int, job: Job) -> int:
-        place = self._work / f"slot{slot}"
+        place = self._slots[slot]
         if job.text is not None:
             (place / job.file).write_text(job.text)
         known = {} if job.text is None else self._baselines[job.tests]["seconds"]
@@ -186,7 +199,7 @@ class Killer:
         return pid
 
     def _finish(self, slot: int, job: Job, status: int, usage) -> Verdict:
-        place = self._work / f"slot{slot}"
+        place = self._slots[slot]
         if job.text is not None:
             (place / job.file).write_bytes(self._read(self._root / job.file))
         report = place / "report.json"
