@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from hw.errors import UserError, nearest
@@ -39,20 +40,9 @@ def _blocks() -> Table:
 def _models() -> Table:
     from sw_stack.models.catalogue import models
 
-    columns = (
-        "model",
-        "layers (MoE)",
-        "hidden",
-        "experts",
-        "expert size",
-        "attention",
-        "total B",
-        "active B",
-        "values",
-    )
-    table = Table(*columns)
-    for column in (0, 4, 8):
-        table.columns[column].no_wrap = True
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for title in ("model", "layers (MoE)", "hidden", "experts", "expert + shared", "heads", "B", "active", "values"):
+        table.add_column(title, no_wrap=True)
     for entry in models().values():
         moe, attention = entry.dimensions["moe"], entry.dimensions["attention"]
         shared = moe["shared_intermediate_total"]
