@@ -40,7 +40,7 @@ def _blocks() -> Table:
 def _models() -> Table:
     from sw_stack.models.catalogue import models
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for title in ("model", "layers (MoE)", "hidden", "experts", "expert + shared", "heads", "B", "active", "values"):
         table.add_column(title, no_wrap=True)
     for entry in models().values():
@@ -55,7 +55,7 @@ def _models() -> Table:
             f"{attention['type']} {attention['num_heads']}",
             f"{entry.params['total'] / 1e9:.2f}",
             f"{entry.params['active_incl_both_embeddings'] / 1e9:.2f}",
-            entry.source["exactness"].split(",")[0].split(" in ")[0],
+            entry.source["exactness"].split()[0].strip(","),
         )
     return table
 
