@@ -101,8 +101,8 @@ def _changes(tree: ast.AST, tokens: list[tokenize.TokenInfo]) -> Iterator[tuple[
         elif isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in COMPARISON:
             yield from _operator(node.left, node.comparators[0], COMPARISON[type(node.ops[0])], tokens)
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert | ast.USub | ast.Not):
-            width = node.operand.col_offset - node.col_offset
-            if node.operand.lineno == node.lineno and not isinstance(node.operand, ast.Constant):
+            width = len("not ") if isinstance(node.op, ast.Not) else 1
+            if not isinstance(node.operand, ast.Constant):
                 yield "operator", node.lineno, node.col_offset, node.col_offset + width, ""
         elif isinstance(node, ast.Constant) and type(node.value) in (int, bool):
             yield from _constant(node)
