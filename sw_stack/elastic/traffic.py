@@ -1,0 +1,164 @@
+"""Bytes by memory tier and arithmetic of passes, measured from what was routed or expected from usage.
+
+Placement (after the published machine): HB holds the KV cache, everything dense (attention, router, shared experts,
+output matrix; both slices) and the resident experts' slices; all else is in LPDDR. Scales are stored once, with the
+MSB slice: 4.5 bits per weight, 4.0 for an LSB slice. Per method:
+
+* target pass: a resident MSB slice from HB with its LSB slice from LPDDR beside it (from HB where also resident), other
+  experts whole from LPDDR;
+* Elastic-SD draft: MSB slices only, all from HB;
+* Quant-SD: HB's expert capacity holds the copy's experts instead of the target's slices, and the copy's dense
+  part; other experts of the copy come from LPDDR, and so do all experts of the target;
+* small model, EAGLE head: their own weights (INT8) from HB.
+
+The embedding's few rows and activations are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sw_stack.elastic.drafters.protocol import DraftPass, WeightReads
+from sw_stack.elastic.hot_set import HotSet, expert_weights
+from sw_stack.elastic.slices import LSB_BITS_PER_WEIGHT, MSB_BITS_PER_WEIGHT
+from sw_stack.elastic.time_predictor import PassWork
+from sw_stack.models.architectures import ModelConfig, tensor_shapes
+from sw_stack.models.runtime import LayerRouting
+
+WHOLE_BYTES = (MSB_BITS_PER_WEIGHT + LSB_BITS_PER_WEIGHT) / 8
+MSB_BYTES = MSB_BITS_PER_WEIGHT / 8
+
+
+def matrix_weights(config: ModelConfig) -> int:
+    """Weights of all projections, the embedding table not among them unless it is the output matrix."""
+    skip = () if config.tied_embeddings else ("embedding",)
+    return sum(int(np.prod(s)) for name, s in tensor_shapes(config).items() if len(s) == 2 and name not in skip)
+
+
+@dataclass
+class ExpertReads:
+    """Experts that verification passes touched, over all MoE layers.
+
+    touched      distinct experts per layer and pass, summed
+    hits         of them with a resident MSB slice
+    layer_passes  MoE layers times passes
+    """
+
+    touched: int = 0
+    hits: int = 0
+    layer_passes: int = 0
+
+
+@dataclass
+class TrafficMeter:
+    """Sums the work of all passes by phase, and moves the hot set on while verification is accounted.
+
+    config       the target
+    hot_set      resident slices
+    draft_reads  how the drafter reads weights; None where nothing is drafted
+    own_weights  of the drafter
+    """
+
+    config: ModelConfig
+    hot_set: HotSet
+    draft_reads: WeightReads | None
+    own_weights: int
+    draft: PassWork = field(default_factory=PassWork)
+    verify: PassWork = field(default_factory=PassWork)
+    refill_bytes: int = 0
+    reads: ExpertReads = field(default_factory=ExpertReads)
+
+    def __post_init__(self) -> None:
+        moe_layers = int(sum(self.config.moe_layers))
+        self.expert_weights = expert_weights(self.config)
+        self._streamed = np.zeros(self.hot_set.resident.shape, np.bool_)
+        self.dense_weights = matrix_weights(self.config) - moe_layers * self.config.experts * self.expert_weights
+
+    def add_draft(self, one: DraftPass, kv_bytes: int) -> None:
+        """Account a draft pass; ``kv_bytes`` of keys and values are read with it."""
+        if self.draft_reads is WeightReads.OWN:
+            macs = 2.0 * one.tokens * self.own_weights
+            self.draft += PassWork(self.own_weights * WHOLE_BYTES, 0.0, macs)
+            return
+        near = far = pairs = 0
+        for layer, record in enumerate(one.routing):
+            used = _distinct(record)
+            resident = self.hot_set.resident[layer, used, 0]
+            self._streamed[layer, used[~resident], 0] = True  # Quant-SD only: the copy's experts from LPDDR
+            near += int(resident.sum())
+            far += int((~resident).sum())
+            pairs += int((record.chosen >= 0).sum())
+        macs = one.tokens * self.dense_weights + pairs * self.expert_weights
+        self.draft += PassWork(
+            MSB_BYTES * (self.dense_weights + near * self.expert_weights) + kv_bytes,
+            MSB_BYTES * far * self.expert_weights,
+            float(macs),
+        )
+
+    def add_verify(self, routing: list[LayerRouting], tokens: int, kv_bytes: int) -> None:
+        """Account a target pass layer by layer with the old set, overwriting each layer behind its reads."""
+        sizes = self.hot_set.sizes
+        near = far = pairs = 0
+        for layer, record in enumerate(routing):
+            used = _distinct(record)
+            resident = self.hot_set.read(layer, used)
+            self.reads.touched += len(used)
+            self.reads.hits += int(resident[:, 0].sum())
+            self.reads.layer_passes += 1
+            if self.draft_reads is WeightReads.COPY:  # what is resident are the copy's experts
+                resident = np.zeros_like(resident)
+            counts = resident.sum(axis=0)
+            near += int(counts[0]) * sizes.msb_bytes + int(counts[1]) * sizes.lsb_bytes
+            missing = len(used) - counts
+            far += int(missing[0]) * sizes.msb_bytes + int(missing[1]) * sizes.lsb_bytes
+            streamed = self._streamed[layer]
+            if self.draft_reads is not WeightReads.COPY:
+                streamed[used] = ~resident
+            self.refill_bytes += self.hot_set.replace(layer, streamed)
+            pairs += int((record.chosen >= 0).sum())
+        self.hot_set.end_pass()
+        self._streamed[:] = False
+        macs = 2.0 * (tokens * self.dense_weights + pairs * self.expert_weights)
+        self.verify += PassWork(WHOLE_BYTES * self.dense_weights + near + kv_bytes, float(far), macs)
+
+    # --- expectations, for scheduling ----------------------------------------------------------------------
+
+    def expected_verify(self, tokens: int, kv_bytes: int) -> PassWork:
+        """Work of a target pass over ``tokens``, experts used independently as often as in the last phase."""
+        reached = 1 - (1 - np.minimum(self.hot_set.usage, 1)) ** tokens
+        resident = self.hot_set.resident & (self.draft_reads is not WeightReads.COPY)
+        bytes_of = np.array([self.hot_set.sizes.msb_bytes, self.hot_set.sizes.lsb_bytes])
+        near = float((reached[:, :, None] * resident * bytes_of).sum())
+        far = float((reached[:, :, None] * ~resident * bytes_of).sum())
+        pairs = tokens * self.config.top_k * len(reached)
+        macs = 2.0 * (tokens * self.dense_weights + pairs * self.expert_weights)
+        return PassWork(WHOLE_BYTES * self.dense_weights + near + kv_bytes, far, macs)
+
+    def expected_draft(self, tokens: int, kv_bytes: int) -> PassWork:
+        """Work of a draft pass over ``tokens``."""
+        if self.draft_reads is WeightReads.OWN:
+            return PassWork(self.own_weights * WHOLE_BYTES, 0.0, 2.0 * tokens * self.own_weights)
+        usage = self.hot_set.usage
+        held = self.hot_set.resident[:, :, 0]
+        if self.draft_reads is WeightReads.MSB_SLICES:  # the same k, among residents only
+            inside = usage * held
+            total = inside.sum(axis=1, keepdims=True)
+            scale = np.divide(np.minimum(held.sum(axis=1, keepdims=True), self.config.top_k), total,
+                              out=np.zeros_like(total), where=total > 0)  # fmt: skip
+            usage = np.minimum(inside * scale, 1)
+        reached = 1 - (1 - np.minimum(usage, 1)) ** tokens
+        near, far = float((reached * held).sum()), float((reached * ~held).sum())
+        pairs = tokens * self.config.top_k * len(reached)
+        return PassWork(
+            MSB_BYTES * (self.dense_weights + near * self.expert_weights) + kv_bytes,
+            MSB_BYTES * far * self.expert_weights,
+            float(tokens * self.dense_weights + pairs * self.expert_weights),
+        )
+
+
+def _distinct(record: LayerRouting) -> np.ndarray:
+    """Experts that some token of the pass uses, ascending."""
+    used = np.unique(record.chosen)
+    return used[used >= 0]
