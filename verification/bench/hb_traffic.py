@@ -1,9 +1,11 @@
 """Seeded traffic for the HB port: random mixes with stalls, and regular transfers."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from cycle_model.hb import REQUEST, Stalls, Traffic
-from hw.params import HbParams
+from hw.params import ECC_MODES, HbParams
 from hw.timing import HbClocks
 
 STALL_RATES = {"none": 0.0, "light": 0.2, "heavy": 0.7}
@@ -65,3 +67,27 @@ def one_transfer(params: HbParams, columns: int, *, write: bool = False, row: in
     requests = np.zeros(1, dtype=REQUEST)
     requests[0] = (0, cycle, write, 1, row, column, columns)
     return Traffic(params, requests)
+
+
+def shaken(base: HbParams, seed: int) -> tuple[HbParams, HbClocks]:
+    """Parameters and timings away from the published ones, so that each maximum is taken by each of its terms."""
+    rng = np.random.default_rng([seed, 77])
+    params = replace(
+        base,
+        ecc=ECC_MODES[seed % 3],
+        refresh_postpone=int(rng.integers(8)),
+        read_buffer=int(rng.integers(1, 9)),
+        write_buffer=int(rng.integers(1, 9)),
+    )
+    clocks = params.clocks._replace(
+        nREFI=int(rng.choice([80, 150, 400])),
+        nBL=int(rng.choice([1, 1, 2, 3])),
+        nCL=int(rng.integers(1, 4)),
+        nCWL=int(rng.integers(1, 3)),
+        nWTR=int(rng.choice([3, 30])),
+        nRTW=int(rng.choice([3, 30])),
+        nRC=int(rng.choice([19, 35])),
+        tick_num=int(rng.integers(4, 12)),
+        tick_den=int(rng.integers(1, 5)),
+    )
+    return params, clocks

@@ -10,7 +10,7 @@ _STREAM = f"{_BLOCKS}/test_hb_stream.py"
 _TIMING = f"{_BLOCKS}/test_hb_timing.py"
 _ECC = f"{_BLOCKS}/test_ecc.py"
 _GATES = f"{_CONTROLLER}::test_each_timing_parameter_one_short_is_caught"
-_MODELS = f"{_CONTROLLER}::test_fast_equals_exact_on_many_mixes"
+_MODELS = f"{_BLOCKS}/test_hb_models.py"
 _RTL_MIXES = f"{_CONTROLLER}::test_rtl_equals_models_on_random_mixes"
 
 _RTL = "hw/memory/hb_controller.py"
@@ -22,12 +22,12 @@ _RULES = "verification/bench/dram_checker.py"
 
 TARGETS = (
     Target("hb_controller", _RTL, tests=(_GOLDEN, _CONTROLLER, _ECC)),
-    Target("hb_data", _DATA, tests=(_GOLDEN, _RTL_MIXES, _ECC)),
+    Target("hb_data", _DATA, tests=(_GOLDEN, _CONTROLLER, _ECC)),
     Target("hb_refresh", _REFRESH, tests=(_GOLDEN, _CONTROLLER)),
     Target("hb_ecc", "hw/memory/ecc.py", tests=(_ECC,)),
-    Target("hb_timing", "hw/timing.py", tests=(_TIMING, f"{_GOLDEN}::test_exact")),
-    Target("hb_exact", _EXACT, tests=(f"{_GOLDEN}::test_exact", _MODELS)),
-    Target("hb_fast", _FAST, tests=(f"{_GOLDEN}::test_fast", _MODELS)),
+    Target("hb_timing", "hw/timing.py", tests=(_TIMING, _GOLDEN, _STREAM)),
+    Target("hb_exact", _EXACT, tests=(_GOLDEN, _MODELS)),
+    Target("hb_fast", _FAST, tests=(_GOLDEN, _MODELS)),
     Target("hb_checker", _RULES, tests=(_CHECKER,)),
 )
 
