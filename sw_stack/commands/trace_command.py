@@ -108,6 +108,96 @@ def generate_(
     console(quiet).print(f"written: {path}, {path.stat().st_size:,} bytes", markup=False, soft_wrap=True)
 
 
+@command.command("cache")
+def cache(
+    trace: Annotated[Path | None, Option(help="Trace file; default: the shipped GPT-OSS-20B excerpt.")] = None,
+    fraction: Annotated[
+        list[float] | None, Option(help="Capacity, as a share of a layer's MSB slices. Repeat.")
+    ] = None,
+    batch: Annotated[list[int] | None, Option(help="Sequences at a time. Repeat for more.")] = None,
+    phase_steps: Annotated[int, Option(help="Tokens of a draft phase (hotness).")] = 5,
+    draft_weight: Annotated[
+        float, Option(help="Draft steps per pass that adaptive allocation weighs; 0 = none.")
+    ] = 0.0,
+    json_path: JsonPath = None,
+    out: OutFolder = Path("build/trace"),
+    quiet: Quiet = False,
+) -> None:
+    """Hit rates of the expert-cache policies on a trace, beside the Che approximation of LRU.
+
+    Capacity is bytes per layer: the share of MSB slices that fit. Whole
+    experts and the adaptive allocation get the same bytes. "MSB hits": reads
+    of an expert that found its MSB slice; "bytes": share of all weight bytes
+    that did not come from external memory.
+    """
+    from sw_stack.elastic.cache_study import RUNS, draw, study
+    from sw_stack.elastic.slices import LSB_BITS_PER_WEIGHT, MSB_BITS_PER_WEIGHT, SliceSizes
+    from sw_stack.provenance import provenance
+    from sw_stack.reports.terminal import console
+    from sw_stack.workloads.trace import SHIPPED, read_trace
+    from sw_stack.workloads.trace_report import summary
+
+    path = trace or SHIPPED
+    fractions, batches = tuple(fraction or (0.125, 0.25, 0.5, 0.75)), tuple(batch or (1, 4, 16))
+    if not all(0 <= f <= 2 for f in fractions):
+        raise UserError(f"--fraction must be 0 to 2 (2 holds both slices of every expert), not {fractions}")
+    routing = read_trace(path)
+    sizes = SliceSizes(int(2 * MSB_BITS_PER_WEIGHT), int(2 * LSB_BITS_PER_WEIGHT))  # only the ratio matters here
+    points = study(routing, sizes, fractions, batches, phase_steps=phase_steps, draft_weight=draft_weight)
+    written = [write_atomic(out / f"{routing.model}-cache.svg", draw(points, routing.model))]
+    if json_path:
+        config = {"trace": path.name, "phase_steps": phase_steps, "draft_weight": draft_weight}
+        rows = [
+            {
+                "batch": point.batch,
+                "fraction": point.fraction,
+                "policy": run.policy,
+                "allocation": run.allocation,
+                "msb_hit_rate": run.msb_hit_rate,
+                "byte_hit_rate": run.byte_hit_rate,
+            }
+            for point in points
+            for run in point.runs
+        ]
+        che = [
+            {"batch": p.batch, "fraction": p.fraction, "pooled": p.che_pooled}
+            | ({"within": p.che_within} if p.batch == 1 else {})
+            for p in points
+        ]
+        content = {
+            "format": "elmoe3d-cache-study",
+            "format_version": 1,
+            "provenance": provenance(config, 0),
+            "runs": rows,
+            "che_lru": che,
+        }
+        written.append(write_atomic(json_path, json.dumps(content, indent=1, allow_nan=False) + "\n"))
+    terminal = console(quiet)
+    terminal.print(summary(routing), markup=False)
+    for size in batches:
+        of_batch = [point for point in points if point.batch == size]
+        terminal.print(_cache_table(RUNS, of_batch, size))
+    terminal.print(f"written: {', '.join(map(str, written))}", markup=False, soft_wrap=True)
+
+
+def _cache_table(runs, points, batch: int):
+    """One batch: policies by rows, capacities by columns, MSB hits and bytes in each cell."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=f"batch {batch}: MSB hits / bytes", title_justify="left")
+    table.add_column("policy, allocation", no_wrap=True)
+    for point in points:
+        table.add_column(f"{point.fraction:.1%} of MSB slices", justify="right")
+    for i, (policy, allocation) in enumerate(runs):
+        cells = (f"{p.runs[i].msb_hit_rate:.3f} / {p.runs[i].byte_hit_rate:.3f}" for p in points)
+        table.add_row(f"{policy}, {allocation}", *cells)
+    table.add_row("LRU by Che, pooled use", *(f"{p.che_pooled:.3f}" for p in points))
+    if batch == 1:
+        table.add_row("LRU by Che, within sequences", *(f"{p.che_within:.3f}" for p in points))
+    return table
+
+
 @command.command("capture")
 def capture(
     model: Annotated[Path, Argument(help="Folder with config.json, safetensors and tokenizer.json.")],
