@@ -17,7 +17,7 @@ from hw.files import write_atomic
 DEVICES = ("lpddr5", "hb")
 PATTERNS = ("stream", "random", "trace")
 TABLE_REQUESTS, CURVE_REQUESTS = 60_000, 20_000
-HB_TABLE_BYTES = 1 << 24
+HB_TABLE_BYTES = 1 << 23
 
 
 def command(
@@ -29,6 +29,7 @@ def command(
     refresh: Annotated[str | None, Option(help="LPDDR5 refresh: none, all-bank or per-bank (default).")] = None,
     config: Annotated[Path | None, Option(help="TOML with [organization], [timing], [controller] overrides.")] = None,
     banks: Annotated[int, Option(help="HB banks beside each other (16 in 4gb, 32 in 8gb).")] = 16,
+    layout: Annotated[bool, Option("--layout", help="Also measure weight layouts of Qwen3-30B-A3B's experts.")] = False,
     plot: Annotated[bool, Option("--plot", help="Draw the latency-throughput curve.")] = False,
     json_path: Annotated[Path | None, Option("--json", help="Write all numbers here, with provenance.")] = None,
     out: Annotated[Path, Option(help="Folder of the figure.")] = Path("build/dram"),
@@ -58,6 +59,10 @@ def command(
         document, tables, curves, peak, title = _lpddr5(file, pattern, requests, mapping, refresh, config, plot, seed)
     else:
         document, tables, curves, peak, title = _hb(file, pattern, requests, banks, plot, seed)
+    if layout:
+        measured = _layouts(device, seed)
+        document["layouts"] = {name: [asdict(m) for m in made] for name, made in measured.items()}
+        tables += [_layout_table(name, made) for name, made in measured.items()]
     written = []
     if plot:
         from sw_stack.quantizers.figure import render
@@ -187,9 +192,31 @@ def _hb(file, pattern, requests, banks, plot, seed):
             f"{100 * s.row_loss:.2f}",
             f"{100 * s.refresh_loss:.2f}",
         )
-    what = f"{file}" if file else f"{pattern}, {requests:,} reads of {params.column_bytes} bytes"
+    what = f"{file}" if file else f"{pattern}, {requests:,} columns of {params.column_bytes} bytes"
     tables = [_figures(result, f"HB DRAM, one bank: {what}"), rows]
     return document, tables, curves, params.peak_gb_per_s, "HB DRAM, one bank"
+
+
+def _layouts(device: str, seed: int) -> dict[str, list]:
+    """The layout tables of a device: HB per number of PEs and of active experts, LPDDR5 for eight experts."""
+    from sw_stack.compiler.layout_study import hb_layouts, lpddr_layouts
+
+    if device == "lpddr5":
+        return {"8 random experts of Qwen3-30B-A3B, both slices, from LPDDR5": lpddr_layouts(8, seed)}
+    return {
+        f"{active} random resident experts of Qwen3-30B-A3B, MSB slices, from {pes} HB banks": hb_layouts(
+            pes, active, seed=seed
+        )
+        for pes in (16, 32)
+        for active in (1, 8, 40)
+    }
+
+
+def _layout_table(title: str, measured: list) -> Table:
+    table = Table("layout", "max / mean", "% of peak", "note", title=title, box=SIMPLE_HEAD)
+    for m in measured:
+        table.add_row(m.layout, f"{m.max_over_mean:.3f}", f"{m.percent_of_peak:.1f}", m.note)
+    return table
 
 
 def _figures(result: dict, title: str) -> Table:

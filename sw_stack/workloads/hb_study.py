@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
-from cycle_model.hb import HbFigures, StreamFigure, figures, of_addresses, random_reads, stream_bandwidth
+from cycle_model.hb import HbFigures, StreamFigure, Traffic, figures, of_addresses, random_reads, stream_bandwidth
+from cycle_model.hb.stream import stream_requests
 from hw.params import HbParams
 from sw_stack.workloads.dram_trace import DramTrace
 from sw_stack.workloads.lpddr_study import LOADS, PERCENTILES, Point
@@ -16,18 +17,23 @@ TEMPERATURES_C = (85.0, 95.0, 105.0, 115.0)
 """One of each refresh class: the interval halves above 85, 95 and 105 C."""
 
 
-def sequential(params: HbParams, count: int) -> HbFigures:
-    """``count`` consecutive columns of one bank, each a request of its own."""
-    addresses = np.arange(count, dtype=np.int64) % (params.capacity_bytes // params.column_bytes)
-    return figures(of_addresses(params, addresses * params.column_bytes, np.zeros(count, bool)))
-
-
 def run_pattern(params: HbParams, pattern: str, count: int, seed: int, trace: DramTrace | None) -> HbFigures:
-    """One bank under the pattern: column reads in order, at random, or a trace."""
+    """One bank under the pattern: ``count`` columns in transfers of whole rows, columns at random, or a trace.
+
+    Without arrival cycles every request is there from the beginning; latency then counts from its acceptance.
+    """
+    run = _run_pattern(params, pattern, count, seed, trace)
+    if trace is not None and trace.cycles is not None:
+        return run
+    served = run.trace.dones[:, 3] == 0
+    return replace(run, latency_cycles=run.latency_cycles - run.trace.accepts[served, 0])
+
+
+def _run_pattern(params: HbParams, pattern: str, count: int, seed: int, trace: DramTrace | None) -> HbFigures:
     if trace is not None:
         return figures(of_addresses(params, trace.addresses, trace.writes, trace.cycles))
     if pattern == "stream":
-        return sequential(params, count)
+        return figures(Traffic(params, stream_requests(params, count * params.column_bytes)))
     return figures(random_reads(params, count, 1, seed))
 
 
