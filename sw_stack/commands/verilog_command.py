@@ -1,14 +1,15 @@
 """``elmoe3d verilog``: export blocks as Verilog with a JSON sidecar."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 
 def command(
-    block: str = typer.Option("all", help="A block (elmoe3d list blocks), or all."),
-    chip: str = typer.Option("tiny", help="Sizes to build: a chip (elmoe3d list chips)."),
-    out: Path | None = typer.Option(None, help="Folder to write into; build/verilog/CHIP unless given."),
+    block: Annotated[str, typer.Option(help="A block (elmoe3d list blocks), or all.")] = "all",
+    chip: Annotated[str, typer.Option(help="Sizes to build: a chip (elmoe3d list chips).")] = "tiny",
+    out: Annotated[Path | None, typer.Option(help="Folder to write into; build/verilog/CHIP unless given.")] = None,
 ) -> None:
     """Export a block as one Verilog file, with a JSON sidecar: parameters, latency, ports, payload layouts.
 
