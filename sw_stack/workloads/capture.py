@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw.errors import UserError
+from sw_stack.models.precision import FULL, Precision
 from sw_stack.models.runtime import LayerRouting, Runtime, Segment
 from sw_stack.workloads.trace import Trace, expert_dtype
 
@@ -96,8 +97,12 @@ def capture_runtime(
     source: str,
     licence: str,
     chunk: int = 64,
+    precision: Precision = FULL,
 ) -> Trace:
-    """Trace of given texts through the bit-exact runtime: every token's routing with its true history."""
+    """Trace of given texts through the bit-exact runtime: every token's routing with its true history.
+
+    ``chunk`` tokens go through a pass together; the trace does not depend on it.
+    """
     config = runtime.config
     if not config.experts:
         raise UserError(f"{model}: a dense model has no routing to capture")
@@ -105,7 +110,9 @@ def capture_runtime(
     for tokens in sequences:
         cache, rows = runtime.new_cache(), []
         for first in range(0, len(tokens), chunk):
-            result = runtime.forward([Segment(cache, tokens[first : first + chunk])], logits="none")
+            result = runtime.forward(
+                [Segment(cache, tokens[first : first + chunk])], precision=precision, logits="none"
+            )
             cache.commit()
             rows.append(routing_rows(result.routing))
         experts.append(np.concatenate([ids for ids, _ in rows]))

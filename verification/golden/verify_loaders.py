@@ -4,7 +4,8 @@
 2. Every configuration, also those that are not committed, must give the logits of transformers within 1e-4 of their
    standard deviation, which must be at least 1, with peaked attention, at positions past windows and contexts.
 3. Each stored tensor is changed in turn: both sides must move, and must still agree.
-4. The runtime, run in float, must be as near; the distance of its bit-exact INT8 form is printed.
+4. Routing captured from transformers through hooks must be the float reference's.
+5. The runtime, run in float, must be as near; the distance of its bit-exact INT8 form is printed.
 
 Exit status 1 where something is not so.
 """
@@ -24,8 +25,10 @@ from safetensors.torch import load_file
 from sw_stack.models.checkpoint import open_checkpoint
 from sw_stack.models.float_reference import FloatReference
 from sw_stack.reports.terminal import console
+from sw_stack.workloads.capture import capture_transformers
 from verification.golden.configs import COMMITTED, CONFIGS
 from verification.golden.make_golden import FOLDER, GOLDEN, make, tokens_of
+from verification.golden.routing import float_routing
 from verification.golden.runtime_distance import runtime_distance
 from verification.golden.tiny_checkpoints import random_tensors, reference_model, reference_outputs, write_checkpoint
 
@@ -88,6 +91,14 @@ def _perturbation_failures(name: str) -> tuple[int, list[str]]:
     return len(tensors), failures
 
 
+def _captured_routing_agrees(folder: Path, tokens: np.ndarray) -> bool:
+    """Whether hooks on the routers of transformers see the experts that the float reference chooses, in its order."""
+    sequences, about = [tokens.tolist()], {"name": folder.name, "source": "golden tokens", "licence": "none"}
+    trace = capture_transformers(reference_model(folder), sequences, ["golden"], **about)
+    weights = float_routing(open_checkpoint(folder), tokens)
+    return np.array_equal(trace.experts, np.argsort(-weights, axis=2)[..., : trace.top_k])
+
+
 def main() -> int:
     """Run all checks; 1 where one failed."""
     out = console()
@@ -104,6 +115,8 @@ def main() -> int:
         expected = load_file(BUILD / name / GOLDEN)["logits"].numpy()
         error = relative_error(_own_logits(BUILD / name, tokens), expected)
         distance = runtime_distance(BUILD / name, tokens, expected)
+        if not _captured_routing_agrees(BUILD / name, tokens):
+            failures.append(f"{name}: routing captured through hooks is not the float reference's")
         remade = perturbed = "-"
         if facts["logit_std"] < 1 or facts["attention_peak"] < 0.5:
             failures.append(f"{name}: logits or attention too flat to prove anything: {facts}")
