@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 # Debian packages that no wheel replaces: a C++ compiler and Perl for Verilator, Icarus, a compiler cache.
 APT_TOOLS := g++:g++ perl:perl iverilog:iverilog ccache:ccache
 
-.PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim bench bench-runtime train evaluate-model verify-loaders clean
+.PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim bench bench-dram bench-runtime train evaluate-model verify-loaders clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ evaluate-model: $(VENV)/.train ## quality and routing of the shipped model besid
 verify-loaders: $(VENV)/.base ## checkpoint loading against transformers (installs torch on demand)
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e .[verify]
 	@python -m verification.golden.verify_loaders
+
+bench-dram: $(VENV)/.base ## LPDDR5 reads simulated per CPU-second, exact and stream mode, beside the targets
+	@python bench/bench_dram.py
 
 bench-runtime: $(VENV)/.base ## tokens per second of the bit-exact runtime, prefill, decode, draft and trees
 	@python bench/bench_runtime.py
