@@ -34,8 +34,7 @@ def main() -> None:
     with multiprocessing.Pool(options.jobs) as pool:
         for name, outcome, seconds in pool.imap_unordered(_decide, names, chunksize=1):
             results[name] = outcome, seconds
-            if console.is_terminal:
-                console.print(f"{len(results)} of {len(names)}: {name} {outcome.answer.value}, {seconds:.1f} s")
+            print(f"{len(results)} of {len(names)}: {name} {outcome.answer.value}, {seconds:.1f} s", flush=True)
 
     table = Table("property", "claim", "method", "result", "s", "reached in step")
     wrong = 0
