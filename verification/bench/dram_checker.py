@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 NAMES = ("NOP", "ACTIVATE", "READ", "WRITE", "PRECHARGE", "REFRESH")
 NOP, ACTIVATE, READ, WRITE, PRECHARGE, REFRESH = range(6)
 
-# ATLAS (MICRO 2026, arXiv 2604.08044), 400 and 500 Mb/s per pin, in ps; CL, CWL, BL 1 clock each, RTW 3. Refresh times
+# ATLAS (MICRO 2026, arXiv 2604.08044), 400 and 500 Mb/s per pin, in ps; CWL and BL 1 clock each, RTW 3. Refresh times
 # here are those of 2 Gib at up to 85 C.
 HB400_PS = {
     "tCK": 2500,
     "tBL": 2500,
-    "tCL": 2500,
     "tCWL": 2500,
     "tRTW": 7500,
     "tRCD": 17500,
@@ -31,7 +30,6 @@ HB400_PS = {
 HB500_PS = {
     "tCK": 2000,
     "tBL": 2000,
-    "tCL": 2000,
     "tCWL": 2000,
     "tRTW": 6000,
     "tRCD": 16000,

@@ -11,6 +11,7 @@ from hw.errors import UserError
 from hw.memory.tick import TickGenerator
 from hw.params import HbParams, chip
 from hw.timing import hb_timing, tick_at_or_after, tick_cycle, with_times
+from verification.bench.dram_checker import data_sheet
 
 
 def test_published_parts_in_clocks():
@@ -42,6 +43,32 @@ def test_refresh_by_density_and_temperature(density, temperature, trfc, trefi):
     """tRFC and tREFI as tabulated; the interval halves above 85, 95 and 105 C, not at them."""
     timing = hb_timing("hb400", density, temperature)
     assert (timing.tRFC_ns, timing.tREFI_ns) == (trfc, trefi)
+
+
+# The published numbers once more, as text: (tCK, tRCD, tRP, tRAS, tRC, tWR, tRTP, tWTR in ns; nBL, nCL, nCWL, nRTW).
+AS_PUBLISHED = {
+    "hb400": "2.5 17.5 12.5 35 47.5 17.5 5 7.5; 1 1 1 3",
+    "hb500": "2.0 16 12 34 46 16 4 6; 1 1 1 3",
+}
+TRFC_AS_PUBLISHED = "0.5:15 1:40 2:65 4:90 8:115 16:140 32:170"
+TREFI_AS_PUBLISHED = "0.5:7800 1:7800 2:7800 4:3900 8:3900 16:1950 32:1950"
+
+
+@pytest.mark.parametrize("part", AS_PUBLISHED)
+def test_tables_as_published(part):
+    """Both copies of the numbers, the hardware's in ns and the protocol checker's in ps, are the published ones."""
+    times, clocks = (list(map(float, half.split())) for half in AS_PUBLISHED[part].split(";"))
+    names = ("tCK", "tRCD", "tRP", "tRAS", "tRC", "tWR", "tRTP", "tWTR")
+    timing, table = hb_timing(part, 2), data_sheet(part, 2)
+    assert [getattr(timing, f"{name}_ns") for name in names] == times
+    assert [table[name] for name in names] == [1000 * time for time in times]
+    assert [timing.nBL, timing.nCL, timing.nCWL, timing.nRTW] == clocks
+    assert [table["tBL"], table["tCWL"], table["tRTW"]] == [table["tCK"] * n for n in (clocks[0], clocks[2], clocks[3])]
+    for name, published in (("tRFC", TRFC_AS_PUBLISHED), ("tREFI", TREFI_AS_PUBLISHED)):
+        for entry in published.split():
+            density, time = map(float, entry.split(":"))
+            assert getattr(hb_timing(part, density), f"{name}_ns") == time
+            assert data_sheet(part, density)[name] == 1000 * time
 
 
 def test_peak_bandwidth_is_the_published_one():

@@ -28,7 +28,7 @@ TARGETS = (
     Target("hb_timing", "hw/timing.py", tests=(_TIMING, _GOLDEN, _STREAM)),
     Target("hb_exact", _EXACT, tests=(_GOLDEN, _MODELS)),
     Target("hb_fast", _FAST, tests=(_GOLDEN, _MODELS)),
-    Target("hb_checker", _RULES, tests=(_CHECKER,)),
+    Target("hb_checker", _RULES, tests=(_CHECKER, _TIMING)),
 )
 
 
