@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hw.errors import UserError, nearest
+from hw.errors import UserError
+from hw.files import write_atomic
 
 DEFAULT_MODEL = Path(__file__).resolve().parents[1] / "data" / "elmoe-8m"
 
 
 def command(
     prompt: Annotated[list[str], typer.Option(help="Text to continue; may be given several times.")],
-    method: str = typer.Option("none", help="Drafting method: none (one token per sequence and pass)."),
+    method: str = typer.Option("none", help="Drafting method: none, elastic, quant, slm or eagle."),
+    tree: str = typer.Option("5", help="Draft tree: DEPTH (a chain) or DEPTHxWIDTH, such as 2x4."),
+    resident: float = typer.Option(0.5, help="Share of each layer's experts whose MSB slices fit in HB, 0 to 1."),
+    hot_set: str = typer.Option("hot", help="Which: hot (last draft phase), random or static (prefill)."),
+    allocation: str = typer.Option("msb-only", help="Slices kept: msb-only (published), whole or adaptive."),
+    mode: str = typer.Option("auto", help="always draft; auto: draft or AR; adaptive: any depth, by predicted time."),
+    rule: str = typer.Option("follow", help="When sampling: follow the target's draws, or reject (drawn trees)."),
+    chip: str = typer.Option("4gb", help="Chip whose roofline predicts time."),
+    draft_model: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the draft model (slm, eagle).", show_default="beside the model"),
+    ] = None,
     model: Annotated[
         Path,
         typer.Option(help="Folder with config.json, safetensors and tokenizer.json.", show_default="shipped model"),
@@ -28,18 +41,30 @@ def command(
     seed: int = typer.Option(0, help="Seed of the sampling; each sequence has its own stream."),
     kv: str = typer.Option("int8", help="Key/value cache: int8 or fp16."),
     threads: int = typer.Option(2, help="CPU threads; changes no result."),
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures here, with provenance.")] = None,
     quiet: bool = typer.Option(False, "--quiet", help="Text only, no summary."),
 ) -> None:
-    """Continue a prompt; text is printed as it is produced, with a batch whole lines, numbered by sequence."""
+    """Continue a prompt, with or without speculative decoding: the text is the same, token for token.
+
+    Text is printed as it is produced, with a batch whole lines, numbered by sequence; then acceptance by position,
+    accept length, experts touched, cache hits and bytes by tier. docs/elastic_sd.md explains them.
+    """
+    from sw_stack.elastic.methods import HotSetChoice, check_method, draft_folder, make_decoder
+    from sw_stack.elastic.rounds import Speculation
+    from sw_stack.elastic.summary import record, show
+    from sw_stack.elastic.tree import TreeShape
     from sw_stack.models.checkpoint import open_checkpoint
-    from sw_stack.models.generation import check_request
+    from sw_stack.models.generation import check_request, decode_plain
     from sw_stack.models.kv_cache import KvFormat
     from sw_stack.models.quantized_model import QuantizedModel
     from sw_stack.models.runtime import Runtime
     from sw_stack.models.sampling import RandomStream, SamplingConfig
     from sw_stack.models.tokenizer import TextTokenizer
+    from sw_stack.reports.terminal import console
 
-    decode = _method(method)
+    check_method(method)
+    speculation = Speculation(TreeShape.parse(tree), mode, rule)
+    choice = HotSetChoice(fraction=resident, policy=hot_set, allocation=allocation, seed=seed)
     if kv not in ("int8", "fp16"):
         raise UserError(f"kv must be int8 or fp16, not {kv!r}")
     if not 0 <= batch <= 64:
@@ -57,26 +82,41 @@ def command(
     check_request(prompts, tokens, source.config.max_positions)
     runtime = Runtime(QuantizedModel(source), kv_format=KvFormat(kv), threads=threads)
 
+    if method == "none" and not source.config.experts:  # a dense model: nothing to cache
+        _print_text(decode_plain(runtime, prompts, tokens, sampling, seed), tokenizer, texts)
+        return
+    folder = draft_model or (draft_folder(model, method) if method in ("slm", "eagle") else None)
+    decoder = make_decoder(
+        runtime, method, speculation, choice, batch=len(prompts), folder=folder, threads=threads, chip_name=chip
+    )
+
     start = time.perf_counter()
-    produced = _print_text(decode(runtime, prompts, tokens, sampling, seed), tokenizer, texts)
+    produced = _print_text(decoder.decode(prompts, tokens, sampling, seed), tokenizer, texts)
     seconds = time.perf_counter() - start
+    if json_path:
+        write_atomic(json_path, _document(record(decoder), model, prompts, produced, sampling, seed))
     if not quiet:
         read = sum(len(ids) for ids in prompts)
         typer.echo(
-            f"{len(prompts)} sequences, {read} prompt tokens, {produced} new tokens in {seconds:.2f} s "
-            f"({produced / seconds:.0f} tokens/s with prefill)",
-            err=True,
+            f"\n{len(prompts)} sequences, {read} prompt tokens, {produced} new tokens in {seconds:.2f} s "
+            f"({produced / seconds:.0f} tokens/s with prefill)"
         )
+        show(decoder, console())
 
 
-def _method(name: str) -> Callable[..., Iterator]:
-    """The decoder called ``name``: (runtime, prompts, tokens, sampling, seed) -> iterator of ``Emitted``."""
-    from sw_stack.models.generation import decode_plain
+def _document(figures: dict, model: Path, prompts: list, produced: int, sampling, seed: int) -> str:
+    """The JSON form of a run."""
+    from sw_stack.provenance import provenance
 
-    methods = {"none": decode_plain}
-    if name not in methods:
-        raise UserError(f"unknown method {name!r}; {nearest(name, sorted(methods))}")
-    return methods[name]
+    config = {"model": model.name, "temperature": sampling.temperature, "top_p": sampling.top_p, "batch": len(prompts)}
+    document = {
+        "format": "elmoe3d-generate",
+        "format_version": 1,
+        "provenance": provenance(config, seed),
+        "new_tokens": produced,
+        **figures,
+    }
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
 def _print_text(steps: Iterator, tokenizer, texts: list[str]) -> int:

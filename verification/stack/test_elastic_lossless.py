@@ -1,4 +1,4 @@
-"""Speculation changes no token: greedy and sampled text of every method equals plain decoding, in batches of 1 to 16."""
+"""Speculation changes no token: greedy and sampled text of every method equals plain decoding, at batch 1 to 16."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import pytest
 
 from hw.params import chip
 from sw_stack.elastic.drafters.eagle import EagleDrafter
-from sw_stack.elastic.drafters.protocol import Drafter
+from sw_stack.elastic.drafters.protocol import Drafter, Sequence
 from sw_stack.elastic.drafters.self_drafter import elastic_drafter, quant_drafter
 from sw_stack.elastic.drafters.small_model import SmallModelDrafter
 from sw_stack.elastic.hot_set import HotSet, capacity_of_fraction
-from sw_stack.elastic.rounds import SpeculativeDecoder, Speculation
+from sw_stack.elastic.rounds import Speculation, SpeculativeDecoder
+from sw_stack.elastic.statistics import SpeculationStatistics
 from sw_stack.elastic.time_predictor import Roofline
 from sw_stack.elastic.traffic import matrix_weights
 from sw_stack.elastic.tree import TreeShape
 from sw_stack.models.generation import decode_plain
-from sw_stack.models.sampling import SamplingConfig
+from sw_stack.models.precision import FULL
+from sw_stack.models.runtime import Segment
+from sw_stack.models.sampling import RandomStream, SamplingConfig
 from verification.stack.elastic_models import MOE, dense_runtime, head_source, moe_runtime, prompts
 
 GREEDY = SamplingConfig()
@@ -123,8 +126,6 @@ def test_rejection_yields_the_same_text_for_any_batch() -> None:
 
 def test_a_full_precision_unrestricted_draft_is_always_accepted() -> None:
     """A draft equal to the target is accepted at every position: accept length is depth + 1."""
-    from sw_stack.models.precision import FULL
-
     one = decoder("elastic", "3", fraction=1.0)
     one.drafter = elastic_drafter(moe_runtime(), one.hot_set.mask, FULL)
     texts(one.decode(prompts(4, 4), 17, GREEDY, 9), 4)  # 1 from prefill, 16 = 4 rounds of 4
@@ -135,15 +136,12 @@ def test_a_full_precision_unrestricted_draft_is_always_accepted() -> None:
 
 def test_drafts_leave_no_trace_in_the_cache() -> None:
     """After decoding, keys and values equal those of a plain pass over the same tokens, bit for bit."""
-    from sw_stack.elastic.drafters.protocol import Sequence
-    from sw_stack.models.runtime import Segment
-    from sw_stack.models.sampling import RandomStream
-
     runtime, one = moe_runtime(), decoder("elastic", "3x2")
     (prompt,) = prompts(1, 1)
     sequence = Sequence(0, runtime.new_cache(), RandomStream(0, 0))
-    one.statistics.__init__(1, 3)
-    tokens = [step.tokens for step in one._prefill([sequence], [prompt], 13, GREEDY)][0]
+    one.statistics = SpeculationStatistics(1, 3)
+    (first,) = one._prefill([sequence], [prompt], 13, GREEDY)
+    tokens = first.tokens
     while sequence.produced < 13:
         for step in one._round([sequence], 13, GREEDY):
             tokens += step.tokens

@@ -1,0 +1,100 @@
+"""Drafting methods by name, made ready from files: one place for the command line, the studies and the benchmarks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hw.errors import UserError, nearest
+from hw.params import chip
+from sw_stack.elastic.drafters.eagle import EagleDrafter, open_head
+from sw_stack.elastic.drafters.protocol import Drafter
+from sw_stack.elastic.drafters.self_drafter import elastic_drafter, quant_drafter
+from sw_stack.elastic.drafters.small_model import SmallModelDrafter
+from sw_stack.elastic.hot_set import HotSet, capacity_of_fraction
+from sw_stack.elastic.rounds import Speculation, SpeculativeDecoder
+from sw_stack.elastic.time_predictor import Roofline
+from sw_stack.elastic.traffic import matrix_weights
+from sw_stack.models.checkpoint import open_checkpoint
+from sw_stack.models.quantized_model import QuantizedModel
+from sw_stack.models.runtime import Runtime
+
+METHODS = ("none", "elastic", "quant", "slm", "eagle")
+DRAFT_FOLDERS = {"slm": "dense", "eagle": "eagle"}
+"""A model in ``NAME`` has its small dense model in ``NAME-draft-dense`` and its EAGLE head in ``NAME-draft-eagle``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HotSetChoice:
+    """How much of the experts is resident, and which.
+
+    fraction     of each layer's MSB slices that fit
+    policy, allocation, seed   see `HotSet`
+    """
+
+    fraction: float = 0.5
+    policy: str = "hot"
+    allocation: str = "msb-only"
+    seed: int = 0
+
+
+def check_method(method: str) -> str:
+    """``method`` itself; UserError with the nearest known name otherwise."""
+    if method not in METHODS:
+        raise UserError(f"unknown method {method!r}; {nearest(method, list(METHODS))}")
+    return method
+
+
+def draft_folder(model: Path, method: str) -> Path:
+    """Where the draft model of a method lies by default."""
+    return model.parent / f"{model.name}-draft-{DRAFT_FOLDERS[method]}"
+
+
+def hot_set_of(runtime: Runtime, choice: HotSetChoice, *, batch_tokens: int = 1, draft_weight: float = 0.0) -> HotSet:
+    """A hot set of the runtime's model; the two numbers matter to the adaptive allocation only."""
+    return HotSet(
+        runtime.config,
+        capacity_of_fraction(runtime.config, choice.fraction),
+        policy=choice.policy,
+        allocation=choice.allocation,
+        seed=choice.seed,
+        batch_tokens=batch_tokens,
+        draft_weight=draft_weight,
+    )
+
+
+def make_drafter(method: str, runtime: Runtime, hot_set: HotSet, folder: Path | None, threads: int) -> Drafter | None:
+    """The drafter of a method; ``folder`` holds the draft model of slm and eagle."""
+    check_method(method)
+    if method == "none":
+        return None
+    if method == "elastic":
+        return elastic_drafter(runtime, hot_set.mask)
+    if method == "quant":
+        return quant_drafter(runtime, matrix_weights(runtime.config))
+    if folder is None:
+        raise UserError(f"method {method} must be given the folder of its draft model")
+    if method == "eagle":
+        return EagleDrafter(runtime, open_head(folder, runtime.model.source), threads)
+    small = Runtime(QuantizedModel(open_checkpoint(folder)), kv_format=runtime.kv_format, threads=threads)
+    return SmallModelDrafter(small, runtime.config.vocab, matrix_weights(small.config))
+
+
+def make_decoder(
+    runtime: Runtime,
+    method: str,
+    speculation: Speculation,
+    choice: HotSetChoice,
+    *,
+    batch: int,
+    folder: Path | None = None,
+    threads: int = 1,
+    chip_name: str = "4gb",
+) -> SpeculativeDecoder:
+    """A decoder for batches of ``batch`` sequences, its time predicted by the roofline of a chip."""
+    shape = speculation.shape
+    hot_set = hot_set_of(
+        runtime, choice, batch_tokens=batch * (1 + shape.nodes), draft_weight=0.0 if method == "none" else shape.depth
+    )
+    drafter = make_drafter(method, runtime, hot_set, folder, threads)
+    return SpeculativeDecoder(runtime, drafter, speculation, hot_set, Roofline.of_chip(chip(chip_name)))

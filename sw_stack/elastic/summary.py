@@ -1,0 +1,86 @@
+"""What a decoding run did, as numbers for JSON and as lines for the terminal."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from sw_stack.elastic.rounds import SpeculativeDecoder
+
+
+def record(decoder: SpeculativeDecoder) -> dict:
+    """All figures of the last run; bytes are totals over the run, prefill not counted."""
+    statistics, meter, hot_set = decoder.statistics, decoder.meter, decoder.hot_set
+    reads = meter.reads
+    return {
+        "method": decoder.drafter.name if decoder.drafter else "none",
+        "tree": str(decoder.shape),
+        "mode": decoder.speculation.mode,
+        "rule": decoder.speculation.rule,
+        "resident_experts_per_layer": int(hot_set.resident[:, :, 0].sum(axis=1).min()),
+        "experts": hot_set.resident.shape[1],
+        "acceptance_by_position": [round(float(a), 6) for a in statistics.acceptance(decoder.shape.depth, 0.0)],
+        "tried_by_position": statistics.tried.sum(axis=0).tolist(),
+        "accept_length": statistics.accept_length,
+        "tokens_per_target_pass_and_sequence": statistics.tokens / max(statistics.rounds, 1),
+        "router_mass_covered": statistics.coverage,
+        "experts_touched_per_layer_and_pass": reads.touched / max(reads.layer_passes, 1),
+        "cache_hit_rate": reads.hits / max(reads.touched, 1),
+        "tokens": statistics.tokens,
+        "hb_draft_bytes": meter.draft.hb_bytes,
+        "hb_verify_bytes": meter.verify.hb_bytes,
+        "lpddr_draft_bytes": meter.draft.lpddr_bytes,
+        "lpddr_verify_bytes": meter.verify.lpddr_bytes,
+        "lpddr_refill_bytes": meter.refill_bytes,
+        "refill_free_bytes": hot_set.free_bytes,
+        "rounds_by_depth": {str(depth): count for depth, count in sorted(statistics.depths.items())},
+        "decisions": [{"round": number, "depth": d.depth, "reason": d.reason} for number, d in decoder.reasons],
+    }
+
+
+def show(decoder: SpeculativeDecoder, console: Console) -> None:
+    """Print a run's figures."""
+    run = record(decoder)
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    say(
+        f"method {run['method']}, tree {run['tree']} (depth x width), "
+        f"{run['resident_experts_per_layer']} of {run['experts']} experts resident per layer"
+    )
+    if decoder.shape.depth:
+        shares = "  ".join(
+            f"{share:.3f}" if tried else "-"
+            for share, tried in zip(run["acceptance_by_position"], run["tried_by_position"], strict=True)
+        )
+        say(f"acceptance by position  {shares}   (of what was reached: {run['tried_by_position']} rounds)")
+        say(
+            f"accept length           {run['accept_length']:.2f} tokens per draft, bonus token included; "
+            f"{run['tokens_per_target_pass_and_sequence']:.2f} per target pass"
+        )
+        if run["method"] == "elastic":
+            say(f"router mass covered     {100 * run['router_mass_covered']:.1f} % of the wanted experts', in drafts")
+    say(
+        f"experts touched         {run['experts_touched_per_layer_and_pass']:.1f} of {run['experts']} "
+        f"per layer and target pass"
+    )
+    say(f"cache hits              {100 * run['cache_hit_rate']:.1f} % of them had their MSB slice in HB")
+    console.print(_bytes_table(run))
+    for decision in run["decisions"][-3:]:
+        say(f"from round {decision['round']}: {decision['reason']}")
+
+
+def _bytes_table(run: dict) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title="KB per new token, by tier", title_justify="left")
+    for column in ("", "draft", "target pass", "refill"):
+        table.add_column(column, justify="right" if column else "left")
+    tokens = max(run["tokens"], 1)
+
+    def cell(key: str) -> str:
+        return f"{run[key] / tokens / 1e3:.1f}"
+
+    table.add_row("HB", cell("hb_draft_bytes"), cell("hb_verify_bytes"), "")
+    table.add_row("LPDDR", cell("lpddr_draft_bytes"), cell("lpddr_verify_bytes"), cell("lpddr_refill_bytes"))
+    return table
