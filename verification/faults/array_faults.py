@@ -3,6 +3,7 @@
 from verification.faults.fault import Fault, Target
 
 _BLOCKS = "verification/blocks"
+_INTERFACES = f"{_BLOCKS}/test_array_interfaces.py"
 _MULTIPLIER = "hw/array/slice_mac.py"
 _DOT = "hw/array/dot_product.py"
 _FEED = "hw/array/weight_feed.py"
@@ -16,15 +17,36 @@ _FORMATS = "cycle_model/formats.py"
 _QUANTIZATION = "cycle_model/quantization.py"
 
 TARGETS = (
-    Target("slice_mac", _MULTIPLIER, (f"{_BLOCKS}/test_slice_mac.py",)),
-    Target("dot_product", _DOT, (f"{_BLOCKS}/test_dot_product.py",)),
-    Target("weight_feed", _FEED, (f"{_BLOCKS}/test_slice_mac.py", f"{_BLOCKS}/test_weight_feed.py")),
-    Target("mac_array", _MACS, (f"{_BLOCKS}/test_mac_array.py",)),
-    Target("fp32", _FP32, (f"{_BLOCKS}/test_fp32_corners.py", f"{_BLOCKS}/test_fp32.py")),
+    Target(
+        "slice_mac",
+        _MULTIPLIER,
+        (
+            _INTERFACES,
+            f"{_BLOCKS}/test_slice_mac.py",
+        ),
+    ),
+    Target(
+        "dot_product",
+        _DOT,
+        (
+            _INTERFACES,
+            f"{_BLOCKS}/test_dot_product.py",
+        ),
+    ),
+    Target("weight_feed", _FEED, (_INTERFACES, f"{_BLOCKS}/test_slice_mac.py", f"{_BLOCKS}/test_weight_feed.py")),
+    Target(
+        "mac_array",
+        _MACS,
+        (
+            _INTERFACES,
+            f"{_BLOCKS}/test_mac_array.py",
+        ),
+    ),
+    Target("fp32", _FP32, (_INTERFACES, f"{_BLOCKS}/test_fp32_corners.py", f"{_BLOCKS}/test_fp32.py")),
     Target(
         "group_accumulator",
         _ACCUMULATOR,
-        (f"{_BLOCKS}/test_group_accumulator.py", f"{_BLOCKS}/test_group_accumulator_corners.py"),
+        (_INTERFACES, f"{_BLOCKS}/test_group_accumulator.py", f"{_BLOCKS}/test_group_accumulator_corners.py"),
     ),
     Target("pe_array", _PE, (f"{_BLOCKS}/test_pe_array.py",)),
     Target("pipeline", _PIPELINE, (f"{_BLOCKS}/test_dot_product.py", f"{_BLOCKS}/test_fp32.py")),
