@@ -108,9 +108,9 @@ def test_rotation_is_rounded_thrice():
 
 
 def test_attention_scores_are_rounded_twice():
-    """q k of (1, A) and (-C, A) is a score of 0: both positions count the same, the mean of 2^30 and 0 is 2^29 exactly.
+    """q k of (1, A) and (-C, A) is 0, times a key scale of 2^20: both positions count the same, 2^30 and 0 give 2^29.
 
-    A fused score of 2^-24 would move the weights.
+    A fused score of 2^-24 would become 2^-4 and move the weights.
     """
     keys = np.zeros((1, 1, 2, 256), np.float32)
     keys[0, 0, :, 0] = -C, A
@@ -119,7 +119,7 @@ def test_attention_scores_are_rounded_twice():
     scales = np.ones((1, 1, 256), np.float32)
     out = np.empty((1, 1, 1), np.float32)
     attend(
-        np.array([[[1, A]]], np.float32), np.float32(1), keys, scales, values, scales, 2, np.zeros((1, 0), np.int64),
-        np.array([2]), 0, np.zeros(0, np.float32), 0, 1, out,
+        np.array([[[1, A]]], np.float32), np.float32(1), keys, scales * np.float32(2**20), values, scales, 2,
+        np.zeros((1, 0), np.int64), np.array([2]), 0, np.zeros(0, np.float32), 0, 1, out,
     )  # fmt: skip
     assert out[0, 0, 0] == 2.0**29
