@@ -110,6 +110,37 @@ def test_impossible_tables_are_refused(changes, words):
 
 
 @pytest.mark.parametrize(
+    ("inside", "outside"),
+    [
+        ({"nRTW": 64}, {"nRTW": 65}),
+        ({"nRTW": 1}, {"nRTW": 0}),
+        ({"tRC_ns": 47.5}, {"tRC_ns": 47.499}),
+        ({"tRAS_ns": 17.5}, {"tRAS_ns": 17.499}),
+        ({"tCK_ns": 0.065, "logic_period_ns": 0.064}, {"tCK_ns": 0.066, "logic_period_ns": 0.065}),
+        ({"tCK_ns": 64.0}, {"tCK_ns": 65.0}),
+        ({"tCK_ns": 1.0}, {"tCK_ns": 0.999}),
+        # 26 clocks of refresh, 20 to close a row, one to begin: 47 clocks of 2.5 ns.
+        ({"tREFI_ns": 117.5}, {"tREFI_ns": 117.4}),
+    ],
+)
+def test_limits_are_tight(inside, outside):
+    """The last allowed value is accepted, the next one refused."""
+    timing = hb_timing("hb400", 2)
+    with_times(timing, **inside)
+    with pytest.raises(UserError):
+        with_times(timing, **outside)
+
+
+def test_clocks_to_close_a_row():
+    """By hand: one to decide, then tRAS + tRP = 19; a write may hold the row longer, a long tRC the bank."""
+    clocks = hb_timing("hb400", 2).clocks
+    assert clocks.close_clocks == 1 + 14 + 5
+    assert clocks._replace(nWR=20).close_clocks == 1 + (1 + 1 + 20) + 5
+    assert clocks._replace(nRTP=30).close_clocks == 1 + 30 + 5
+    assert clocks._replace(nRC=40).close_clocks == 1 + 40
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"part": "hb401"}, "unknown HB part 'hb401'; did you mean hb400"),
