@@ -17,31 +17,10 @@ _FORMATS = "cycle_model/formats.py"
 _QUANTIZATION = "cycle_model/quantization.py"
 
 TARGETS = (
-    Target(
-        "slice_mac",
-        _MULTIPLIER,
-        (
-            _INTERFACES,
-            f"{_BLOCKS}/test_slice_mac.py",
-        ),
-    ),
-    Target(
-        "dot_product",
-        _DOT,
-        (
-            _INTERFACES,
-            f"{_BLOCKS}/test_dot_product.py",
-        ),
-    ),
+    Target("slice_mac", _MULTIPLIER, (_INTERFACES, f"{_BLOCKS}/test_slice_mac.py")),
+    Target("dot_product", _DOT, (_INTERFACES, f"{_BLOCKS}/test_dot_product.py")),
     Target("weight_feed", _FEED, (_INTERFACES, f"{_BLOCKS}/test_slice_mac.py", f"{_BLOCKS}/test_weight_feed.py")),
-    Target(
-        "mac_array",
-        _MACS,
-        (
-            _INTERFACES,
-            f"{_BLOCKS}/test_mac_array.py",
-        ),
-    ),
+    Target("mac_array", _MACS, (_INTERFACES, f"{_BLOCKS}/test_mac_array.py")),
     Target("fp32", _FP32, (_INTERFACES, f"{_BLOCKS}/test_fp32_corners.py", f"{_BLOCKS}/test_fp32.py")),
     Target(
         "group_accumulator",

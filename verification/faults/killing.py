@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,10 @@ from verification.faults.fault import FaultError
 from verification.faults.sources import PACKAGES, closure
 
 HEAVY = ("amaranth.sim", "amaranth.back.rtlil", "numpy", "numba", "ml_dtypes", "hypothesis", "pytest")
-LEAST_SECONDS = 20  # processor time that every patch gets, however short the tests are
-BASELINE_FACTOR = 4  # and how often the baseline's time beyond that
+# A test may take this much processor time, and so often what it took without a fault; a whole run likewise.
+LEAST_SECONDS = 3
+FACTOR = 3
+START_SECONDS = 20  # what a run takes beside its tests, at most
 
 
 @dataclass(frozen=True)
@@ -59,18 +62,27 @@ class Verdict:
 
 
 class _Watch:
-    """Pytest plugin in the child: cheapest test first, who failed first, how long each took."""
+    """Pytest plugin in the child: cheapest test first, a time limit per test, who failed first."""
 
-    def __init__(self, seconds: dict[str, float]):
-        self.known = seconds
-        self.seconds: dict[str, float] = {}
+    def __init__(self, known: dict[str, float]):
+        self._known = known
+        self._start = 0.0
+        self.seconds: dict[str, float] = {}  # processor time per test
         self.failed = ""
 
     def pytest_collection_modifyitems(self, items) -> None:
-        items.sort(key=lambda item: self.known.get(item.nodeid, 0.0))
+        items.sort(key=lambda item: self._known.get(item.nodeid, 0.0))
+
+    def pytest_runtest_logstart(self, nodeid) -> None:
+        self._start = time.process_time()
+        if nodeid in self._known:
+            signal.setitimer(signal.ITIMER_PROF, LEAST_SECONDS + FACTOR * self._known[nodeid])
+
+    def pytest_runtest_logfinish(self, nodeid) -> None:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        self.seconds[nodeid] = time.process_time() - self._start
 
     def pytest_runtest_logreport(self, report) -> None:
-        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
         if report.failed and not self.failed:
             self.failed = report.nodeid
 
@@ -184,7 +196,7 @@ class Killer:
     def _limit(self, job: Job) -> int:
         if job.text is None:
             return 3600
-        return int(LEAST_SECONDS + BASELINE_FACTOR * self._baselines[job.tests]["processor_seconds"])
+        return int(START_SECONDS + FACTOR * self._baselines[job.tests]["processor_seconds"])
 
     def _fork(self, slot: int, job: Job) -> int:
         place = self._slots[slot]
@@ -206,7 +218,8 @@ class Killer:
         record = json.loads(report.read_text()) if report.is_file() else {"by": "", "seconds": {}}
         report.unlink(missing_ok=True)
         code = os.waitstatus_to_exitcode(status)
-        outcomes = {0: "survived", 1: "killed", 2: "killed", -signal.SIGXCPU: "timeout", -signal.SIGKILL: "timeout"}
+        outcomes = {0: "survived", 1: "killed", 2: "killed"}
+        outcomes |= {-number: "timeout" for number in (signal.SIGPROF, signal.SIGXCPU, signal.SIGKILL)}
         if code not in outcomes:
             log = (place / "output.txt").read_text()[-2000:]
             raise FaultError(f"pytest ended with {code} on {job.file or 'the baseline'}:\n{log}")
