@@ -45,8 +45,8 @@ def command(
     from rtl_gen.verilog import build
 
     sizes = chip_named(chip)
-    component = build(block, chip)[0] if block is not None else None
     cells = read_liberty(liberty) if liberty is not None else None
+    component = build(block, chip)[0] if block is not None else None
     about = f"cells of {cells.name}" if cells else "generic gates"
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), console=Console(stderr=True), transient=True, disable=quiet

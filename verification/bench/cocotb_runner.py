@@ -120,14 +120,20 @@ def _tail(log: Path) -> str:
 
 def _build_icarus(exported: Exported, source: Path, folder: Path, waves: bool) -> Runner:
     # -g2005 comes after the runner's own -g2012: under that one, constant outputs of Yosys' Verilog stay X.
+    # cocotb's own wave dump is SystemVerilog, which -g2005 refuses; ours is not.
     runner = Icarus()
+    sources, tops = [source], []
+    if waves:
+        target = folder / f"{exported.block}.fst"
+        dump = f'module waves; initial begin $dumpfile("{target}"); $dumpvars(0, {exported.top}); end endmodule\n'
+        sources.append(write_atomic(folder / "waves.v", dump))
+        tops = ["-s", "waves"]
     runner.build(
-        sources=[source],
+        sources=sources,
         hdl_toplevel=exported.top,
-        build_args=["-g2005"],
+        build_args=["-g2005", *tops],
         build_dir=folder,
         always=True,
-        waves=waves,
         timescale=("1ns", "1ps"),
         log_file=folder / "build.log",
     )
