@@ -163,13 +163,15 @@ def _precharge(rules, ch, flight, log, cycle, bank):
 
 
 @njit(cache=True)
-def _rank_in_use(rules, shape, flight, rank):
+def _ranks_in_use(rules, shape, flight):
+    """Bit set of the ranks with queued bursts."""
+    ranks = np.int64(0)
     half = flight.oldest_half
     while flight.entered > flight.first and half <= ((flight.entered - 1) >> shape.segment_bits << 1 | 1):
-        if _queued(shape, flight, half) and _bank_and_row(rules, shape, half)[0] // rules.banks == rank:
-            return True
+        if _queued(shape, flight, half):
+            ranks |= np.int64(1) << (_bank_and_row(rules, shape, half)[0] // rules.banks)
         half += 1
-    return False
+    return ranks
 
 
 @njit(cache=True)
@@ -184,7 +186,7 @@ def _bank_queue(rules, shape, flight, bank):
 
 
 @njit(cache=True)
-def _pair_to_refresh(rules, shape, ch, flight, rank):
+def _pair_to_refresh(rules, shape, ch, flight, rank, idle):
     """The round's pair with the fewest queued bursts; of idle ones the last used."""
     best, key_queue, key_used = -1, 0, 0
     half = rules.banks >> 1
@@ -192,7 +194,9 @@ def _pair_to_refresh(rules, shape, ch, flight, rank):
         if (ch.rank[rank].round >> pair) & 1 == 0:
             continue
         low = rank * rules.banks + pair
-        queue = _bank_queue(rules, shape, flight, low) + _bank_queue(rules, shape, flight, low + half)
+        queue = np.int64(0)
+        if not idle:
+            queue = _bank_queue(rules, shape, flight, low) + _bank_queue(rules, shape, flight, low + half)
         used = max(ch.bank[low].used, ch.bank[low + half].used) if queue == 0 else np.int64(0)
         if best < 0 or queue < key_queue or (queue == key_queue and used > key_used):
             best, key_queue, key_used = pair, queue, used
@@ -204,12 +208,13 @@ def _refresh_step(rules, policy, shape, ch, flight):
     """Earliest refresh command: (cycle, command, bank)."""
     best, command, place = np.int64(NEVER), PRE, np.int64(0)
     half = rules.banks >> 1
+    in_use = _ranks_in_use(rules, shape, flight)
     for r in range(rules.ranks):
         rank = ch.rank[r]
         if rank.owed == 0:
             continue
         forced = rank.owed >= policy.postponed
-        if not forced and _rank_in_use(rules, shape, flight, r):
+        if not forced and (in_use >> r) & 1:
             rank.pair = -1
             continue
         base = r * rules.banks
@@ -227,7 +232,7 @@ def _refresh_step(rules, policy, shape, ch, flight):
                 wanted = PREAB
         else:
             if rank.pair < 0:
-                rank.pair = _pair_to_refresh(rules, shape, ch, flight, r)
+                rank.pair = _pair_to_refresh(rules, shape, ch, flight, r, (in_use >> r) & 1 == 0)
             low, high = base + rank.pair, base + rank.pair + half
             if forced:
                 ch.bank[low].held = 1
