@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 # Debian packages that no wheel replaces: a C++ compiler and Perl for Verilator, Icarus, a compiler cache.
 APT_TOOLS := g++:g++ perl:perl iverilog:iverilog ccache:ccache
 
-.PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim bench bench-dram bench-runtime train evaluate-model verify-loaders clean
+.PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim bench bench-dram bench-runtime bench-trace train evaluate-model verify-loaders clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ bench-dram: $(VENV)/.base ## LPDDR5 reads simulated per CPU-second, exact and st
 
 bench-runtime: $(VENV)/.base ## tokens per second of the bit-exact runtime, prefill, decode, draft and trees
 	@python bench/bench_runtime.py
+
+bench-trace: $(VENV)/.base ## trace generation, statistics and cache replay, token-layers per second
+	@python bench/bench_trace.py
 
 clean: ## delete products; keeps .venv
 	@rm -rf build
