@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from hw.errors import UserError
-from sw_stack.models.training.corpus import windows
+from sw_stack.models.training.baseline import seen_stream
+from sw_stack.models.training.batches import Batches, Schedule, window_starts
 from sw_stack.models.training.kneser_ney import KneserNey, estimate_discounts
+from sw_stack.models.training.sources import DOMAINS
 
 START, A, B = 0, 1, 2
 # Two texts, "a b a b" and "a a".
@@ -85,15 +87,28 @@ def test_bad_input():
 
 def test_training_windows_visit_everything_once_an_epoch():
     """An epoch's windows do not overlap and are shuffled; the next epoch cuts elsewhere; calls may cut them anyhow."""
-    stream, length = np.arange(1000, dtype=np.uint16), 30
-    per_epoch = (1000 - length - 1) // length
-    epochs = [windows(stream, length, e * per_epoch, per_epoch, seed=5) for e in (0, 1)]
-    for epoch in epochs:
-        assert epoch.shape == (per_epoch, length + 1)
-        assert (np.diff(epoch, axis=1) == 1).all()
-        assert len(np.unique(epoch[:, :-1])) == per_epoch * length
-    phases = [set(epoch[:, 0] % length) for epoch in epochs]
-    assert all(len(phase) == 1 for phase in phases) and phases[0] != phases[1]
-    assert (np.diff(epochs[0][:, 0]) < 0).any()
-    one_by_one = [windows(stream, length, i, 1, seed=5) for i in range(2 * per_epoch)]
+    size, length = 1000, 30
+    per_epoch = (size - length - 1) // length
+    epochs = [window_starts(size, length, e * per_epoch, per_epoch, seed=5) for e in (0, 1)]
+    for starts in epochs:
+        assert starts.min() >= 0 and starts.max() + length + 1 <= size
+        assert (np.diff(np.sort(starts)) == length).all()
+        assert (np.diff(starts) < 0).any()
+    assert epochs[0].min() % length != epochs[1].min() % length
+    one_by_one = [window_starts(size, length, i, 1, seed=5) for i in range(2 * per_epoch)]
     assert (np.concatenate(one_by_one) == np.concatenate(epochs)).all()
+
+
+def test_seen_text_and_its_pieces():
+    """Steps of 64 then 128 tokens mark what they fed, windows of an epoch once; pieces stand behind start marks."""
+    random = np.random.default_rng(1)
+    streams = {d.name: random.integers(1, 9, 5000) for d in DOMAINS}
+    schedule = Schedule(tokens=128, early_tokens=64, early=3, short=16, long=32)
+    batches = Batches(streams, schedule, steps=10, seed=7)
+    assert [batches.batch(step).shape for step in (0, 3, 9)] == [(4, 17), (8, 17), (4, 33)]
+    seen = batches.seen()
+    fed = schedule.tokens_before(10)
+    assert fed == 3 * 64 + 7 * 128
+    assert 0.8 * fed < sum(mask.sum() for mask in seen.values()) <= fed + 44 + 12
+    stream, mask = np.array([0, 5, 6, 7, 8, 9]), np.array([1, 1, 0, 1, 1, 0], bool)
+    assert seen_stream(stream, mask).tolist() == [0, 5, 0, 7, 8]

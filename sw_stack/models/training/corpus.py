@@ -110,26 +110,3 @@ def prepare(build: Path, model_folder: Path) -> dict[str, dict[str, np.ndarray]]
     return {
         name: {split: np.load(path, mmap_mode="r") for split, path in parts.items()} for name, parts in arrays.items()
     }
-
-
-def windows(stream: np.ndarray, length: int, first: int, count: int, seed: int) -> np.ndarray:
-    """Windows ``first .. first + count - 1`` of an endless shuffled pass over ``stream``.
-
-    Every epoch cuts the stream at a new phase into windows of ``length + 1`` tokens and visits each once in
-    a random order. A pure function of its arguments, so a resumed run sees what an unbroken one would.
-
-    Returns
-    -------
-    int64 array (count, length + 1)
-    """
-    per_epoch = (len(stream) - length - 1) // length
-    out = np.empty((count, length + 1), dtype=np.int64)
-    order, phase, epoch_now = None, 0, -1
-    for row, index in enumerate(range(first, first + count)):
-        epoch, position = divmod(index, per_epoch)
-        if epoch != epoch_now:
-            generator = np.random.default_rng([seed, epoch])
-            order, phase, epoch_now = generator.permutation(per_epoch), int(generator.integers(length)), epoch
-        start = int(order[position]) * length + phase
-        out[row] = stream[start : start + length + 1]
-    return out

@@ -22,6 +22,7 @@ from torch import Tensor
 from hw.files import write_atomic
 from sw_stack.models.training import corpus
 from sw_stack.models.training.baseline import KINDS, baseline_bits
+from sw_stack.models.training.batches import Batches
 from sw_stack.models.training.card import STATISTICS, write_card
 from sw_stack.models.training.eagle import EagleHead, head_loss, load_head
 from sw_stack.models.training.model import Decoder
@@ -37,6 +38,14 @@ def windows_of(stream: np.ndarray, context: int, count: int) -> np.ndarray:
     """Starts of ``count`` windows of ``context`` tokens spread evenly, none overlapping in its second half."""
     fitting = min(count, 2 * (len(stream) - context - 1) // context)
     return np.linspace(0, len(stream) - context - 1, fitting).astype(int)
+
+
+def seen_text(streams: dict) -> dict[str, np.ndarray]:
+    """Which training tokens the shipped model was trained on, from the last step of its log."""
+    recipe = RECIPES["moe"]
+    steps = json.loads((DATA / TARGET / "training_log.jsonl").read_text().splitlines()[-1])["step"]
+    train = {name: parts["train"] for name, parts in streams.items()}
+    return Batches(train, recipe.schedule, steps, recipe.seed).seen()
 
 
 @torch.no_grad()
@@ -100,7 +109,10 @@ def excerpt_quality(model: Decoder, streams: dict, baselines: dict, tokenizer, l
         found[name] = {
             "bytes": total,
             "moe": loss / math.log(2) / total,
-            "kneser_ney_tokens": float(baselines["tokens"][name][starts[0] : starts[0] + len(ids)].sum() / total),
+            **{
+                f"kneser_ney_{kind}": float(bits[name][starts[0] : starts[0] + len(ids)].sum() / total)
+                for kind, bits in baselines.items()
+            },
         }
     return found
 
@@ -218,6 +230,7 @@ def _quality_table(bits: dict) -> Table:
 def _routing_table(statistics: dict[str, dict[str, float]]) -> Table:
     published = [name for name in PUBLISHED if PUBLISHED[name]]
     table = Table("statistic", *statistics, *published, title="Routing: this model by domain, and published figures")
+    table.columns[0].no_wrap = True
     for key in STATISTICS:
         known = [PUBLISHED[name].get(key) for name in published]
         own = (f"{scalars[key]:.3f}" for scalars in statistics.values())
@@ -239,7 +252,7 @@ def main(argv: list[str] | None = None) -> None:
     names = [name for name in ("moe", "dense") if (DATA / RECIPES[name].folder / "model.safetensors").exists()]
     models = {name: load_decoder(name) for name in names} or {"moe": load_decoder("moe")}
     lengths = np.array([len(text) for text in texts])
-    baselines = baseline_bits(streams, texts, BUILD / "corpus")
+    baselines = baseline_bits(streams, seen_text(streams), texts, BUILD / "corpus")
     with products_in(torch.float32):
         bits, picked = quality(models, streams, baselines, lengths, args.windows)
         report = {"bits_per_byte": bits, "routing": routing_figures(picked, models["moe"].shape.experts)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from hw.errors import UserError
 from hw.files import write_atomic
 from sw_stack.models.training import corpus
+from sw_stack.models.training.batches import Schedule
 from sw_stack.models.training.eagle import EagleHead, head_loss, head_weights
 from sw_stack.models.training.model import Decoder, ModelShape, load_named_weights, named_weights
 
@@ -32,9 +33,7 @@ class Recipe:
     Attributes
     ----------
     folder : where the result is shipped, below ``sw_stack/data``.
-    tokens, early_tokens, early : tokens per step; a smaller number in the first ``early`` steps.
-    short, short_share : the first ``short_share`` of the steps use sequences of ``short`` tokens, the rest
-        ``shape.context``; attention is a quarter of a step's time at 512 tokens.
+    schedule : text per step.
     muon_lr, adam_lr : peak rates, see ``optimisers``.
     warmup, decay : see ``learning_rate``.
     balance : weight of the load-balancing loss (the Switch Transformer has 0.01; at 0.01 loads drifted here).
@@ -44,11 +43,7 @@ class Recipe:
     folder: str
     shape: ModelShape
     steps: int
-    tokens: int = 8192
-    early_tokens: int = 4096
-    early: int = 150
-    short: int = 256
-    short_share: float = 0.6
+    schedule: Schedule = field(default_factory=Schedule)
     muon_lr: float = 0.015
     adam_lr: float = 0.003
     warmup: int = 40
@@ -56,10 +51,6 @@ class Recipe:
     balance: float = 0.03
     noise: float = 0.1
     seed: int = 2604
-
-    def tokens_before(self, step: int) -> int:
-        """Training tokens seen before ``step``."""
-        return min(step, self.early) * self.early_tokens + max(0, step - self.early) * self.tokens
 
 
 RECIPES = {

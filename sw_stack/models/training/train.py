@@ -15,47 +15,15 @@ import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from hw.errors import UserError
 from hw.files import write_atomic
-from sw_stack.models.training import corpus
+from sw_stack.models.training.batches import Batches
 from sw_stack.models.training.optimizer import learning_rate, optimisers
-from sw_stack.models.training.recipes import BUILD, DATA, RECIPES, TASKS, Recipe, corpus_streams
-from sw_stack.models.training.sources import DOMAINS
-
-
-class Batches:
-    """Training batches: domains interleaved in a fixed pattern with exactly the stated shares.
-
-    ``batch(step)`` depends on nothing but the recipe, the number of steps and the step.
-    """
-
-    PATTERN = 100
-
-    def __init__(self, streams: dict[str, np.ndarray], recipe: Recipe, steps: int):
-        self.streams, self.recipe = streams, recipe
-        self.long_from = round(recipe.short_share * steps)
-        self.names = [d.name for d in DOMAINS]
-        self.per_pattern = [round(d.weight * self.PATTERN) for d in DOMAINS]
-        pattern = np.repeat(np.arange(len(self.names)), self.per_pattern)
-        np.random.default_rng(recipe.seed).shuffle(pattern)
-        self.pattern = pattern
-        self.rank = np.array([np.count_nonzero(pattern[:i] == d) for i, d in enumerate(pattern)])
-
-    def batch(self, step: int) -> Tensor:
-        """Tokens of a step, int64 (sequences, length + 1)."""
-        length = self.recipe.short if step < self.long_from else self.recipe.shape.context
-        first, end = (self.recipe.tokens_before(s) // length for s in (step, step + 1))
-        rounds, places = np.divmod(np.arange(first, end), len(self.pattern))
-        rows = []
-        for d, r, p in zip(self.pattern[places], rounds, places, strict=True):
-            index = int(r * self.per_pattern[d] + self.rank[p])
-            rows.append(corpus.windows(self.streams[self.names[d]], length, index, 1, self.recipe.seed + int(d)))
-        return torch.from_numpy(np.concatenate(rows))
+from sw_stack.models.training.recipes import BUILD, DATA, RECIPES, TASKS, corpus_streams
 
 
 class Workers:
@@ -107,7 +75,8 @@ class Trainer:
         self.model = self.task.build().to(device)
         self.optimisers = optimisers(self.model, self.recipe.muon_lr, self.recipe.adam_lr)
         self.workers = Workers(self.model, workers, self.task.loss)
-        self.batches = Batches({n: parts["train"] for n, parts in self.streams.items()}, self.recipe, self.steps)
+        train = {name: parts["train"] for name, parts in self.streams.items()}
+        self.batches = Batches(train, self.recipe.schedule, self.steps, self.recipe.seed)
         self.step, self.seconds = 0, 0.0
         self.log_path, self.checkpoint = self.work / "log.jsonl", self.work / "checkpoint.safetensors"
 
@@ -147,7 +116,7 @@ class Trainer:
         factor = learning_rate(self.step, self.steps, self.recipe.warmup, self.recipe.decay)
         for group in (group for optimiser in self.optimisers for group in optimiser.param_groups):
             group["lr"] = group["peak"] * factor
-        figures = self.workers.backward(self.batches.batch(self.step).to(self.device))
+        figures = self.workers.backward(torch.from_numpy(self.batches.batch(self.step)).to(self.device))
         muon, adam = self.optimisers
         muon.step(self.workers.pool)
         adam.step()
@@ -159,7 +128,11 @@ class Trainer:
         return figures | {"learning_rate_factor": factor}
 
     def write_log(self, figures: dict) -> None:
-        entry = {"step": self.step, "tokens": self.recipe.tokens_before(self.step), "seconds": round(self.seconds, 1)}
+        entry = {
+            "step": self.step,
+            "tokens": self.recipe.schedule.tokens_before(self.step),
+            "seconds": round(self.seconds, 1),
+        }
         entry |= {k: round(v, 5) if isinstance(v, float) else v for k, v in figures.items()}
         with self.log_path.open("a") as stream:
             stream.write(json.dumps(entry) + "\n")
@@ -178,6 +151,10 @@ class Trainer:
                 self.write_log(figures)
             if self.step % save_every == 0 or self.step == self.steps:
                 self.save()
+        self.export()
+
+    def export(self) -> None:
+        """Write the shipped files and the log, as they are now."""
         folder = DATA / self.recipe.folder
         self.task.export(self.model, folder)
         write_atomic(folder / "training_log.jsonl", self.log_path.read_text())
@@ -192,9 +169,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--log-every", type=int, default=10)
     parser.add_argument("--validate-every", type=int, default=100)
     parser.add_argument("--save-every", type=int, default=50)
+    parser.add_argument("--export", action="store_true", help="only write the checkpoint in shipped form, as it is")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     trainer = Trainer(args.model, args.steps, args.workers, args.device)
+    if args.export:
+        trainer.resume()
+        trainer.export()
+        return
     trainer.run(args.log_every, args.validate_every, args.save_every)
 
 
