@@ -1,11 +1,17 @@
 """Proofs about the HB controller's parts: the ECC for every word, timing gates, refresh debt, bounded waiting."""
 
-from amaranth.hdl import Const, Mux, Signal
+from dataclasses import replace
 
+from amaranth.hdl import Cat, Const, Mux, Signal, Value
+from amaranth.lib import wiring
+
+from hw.isa import HbCommand
 from hw.memory.ecc import EccDecoder, EccEncoder
+from hw.memory.hb_controller import HbController
 from hw.memory.refresh import RefreshScheduler
 from hw.memory.round_robin import RoundRobin
 from hw.memory.timing_gate import TimingGate
+from hw.params import chip
 from hw.timing import MAX_POSTPONED, hb_timing
 from verification.formal.property import Answer, Harness, Property, bounded, induction
 
@@ -105,6 +111,90 @@ def refresh_debt(allowed: int) -> Harness:
     return h
 
 
+SMALL = replace(
+    chip("tiny").hb,
+    data_bits=64, columns_per_row=2, rows=2, requesters=2, tag_bits=1, length_bits=2, read_buffer=1, write_buffer=1,
+)  # fmt: skip
+"""The smallest controller; the timing is the published one."""
+
+IDLE, ACTIVATE, COLUMNS, PRECHARGE = range(4)
+
+
+def controller(short: str | None = None) -> Harness:
+    """Any requests, any stalls, for ever: every timing rule of the bank is kept, and at most 8 refreshes are owed.
+
+    The rules are written over monitors of the pins, which count ticks since each command. Invariants tie them to the
+    controller's gates and states; the debt is bounded by following an urgent refresh through closing the row.
+    ``short`` names a time that the controller is built one clock short in.
+    """
+    h = Harness()
+    m, c = h.m, SMALL.clocks
+    built = c if short is None else c._replace(**{short: getattr(c, short) - 1})
+    m.submodules.dut = dut = HbController(SMALL, built)
+    for path, member, value in dut.signature.flatten(dut):
+        if member.flow is not wiring.Out:
+            port = Value.cast(value)
+            m.d.comb += port.eq(h.free(len(port), "__".join(map(str, path))))
+    command, tick = dut.pins.command, dut.pins.tick
+    h.claim("commands_on_ticks_only", tick | (command == HbCommand.NOP))
+
+    # Monitors: ticks since each command, saturating, and whether a row is open.
+    since = {}
+    for each in (HbCommand.ACTIVATE, HbCommand.READ, HbCommand.WRITE, HbCommand.PRECHARGE, HbCommand.REFRESH):
+        since[each] = Signal(range(64), init=63, name=f"since_{each.name.lower()}")
+        with m.If(tick):
+            count = since[each]
+            m.d.sync += count.eq(Mux(command == each, 1, Mux(count == 63, 63, count + 1)))
+        if each in (HbCommand.ACTIVATE, HbCommand.READ, HbCommand.WRITE):  # the others come later than a search goes
+            h.cover(f"some_{each.name.lower()}", command == each)
+    row_open = Signal()
+    with m.If(command == HbCommand.ACTIVATE):
+        m.d.sync += row_open.eq(1)
+    with m.Elif(command == HbCommand.PRECHARGE):
+        m.d.sync += row_open.eq(0)
+
+    # The data sheet.
+    rules = {
+        "rc": (HbCommand.ACTIVATE, c.nRC, (HbCommand.ACTIVATE, HbCommand.REFRESH)),
+        "rp": (HbCommand.PRECHARGE, c.nRP, (HbCommand.ACTIVATE, HbCommand.REFRESH)),
+        "rfc": (HbCommand.REFRESH, c.nRFC, (HbCommand.ACTIVATE, HbCommand.REFRESH)),
+        "rcd": (HbCommand.ACTIVATE, c.nRCD, (HbCommand.READ, HbCommand.WRITE)),
+        "wtr": (HbCommand.WRITE, c.nWRtoRD, (HbCommand.READ,)),
+        "rtw": (HbCommand.READ, c.nRTW, (HbCommand.WRITE,)),
+        "ras": (HbCommand.ACTIVATE, c.nRAS, (HbCommand.PRECHARGE,)),
+        "rtp": (HbCommand.READ, c.nRTP, (HbCommand.PRECHARGE,)),
+        "wr": (HbCommand.WRITE, c.nWRtoPRE, (HbCommand.PRECHARGE,)),
+    }
+    gates = {}
+    for name, (earlier, clocks, later) in rules.items():
+        gates[name] = gate = h.probe(range(clocks), f"dut.gate_{name}.remaining")
+        h.claim(f"gate_{name}", gate == Mux(since[earlier] >= clocks, 0, clocks - since[earlier]))
+        h.claim(f"t{name}", ~Cat(command == each for each in later).any() | (since[earlier] >= clocks))
+    needs_open = (command == HbCommand.READ) | (command == HbCommand.WRITE) | (command == HbCommand.PRECHARGE)
+    h.claim("row_open", ~needs_open | row_open)
+    h.claim("row_closed", ~((command == HbCommand.ACTIVATE) | (command == HbCommand.REFRESH)) | ~row_open)
+    state = h.probe(2, "dut.fsm_state")
+    h.claim("state_knows_the_row", row_open == (state >= COLUMNS))
+
+    # The debt: ticks for which an urgent refresh has waited, and what is left of the wait in each state.
+    owed, elapsed = h.probe(4, "dut.refresh.owed"), h.probe(range(c.nREFI), "dut.refresh.elapsed")
+    first_urgent = c.nREFI - c.close_clocks
+    urgent = (owed == MAX_POSTPONED) & (elapsed >= first_urgent)
+    late = Mux(urgent, elapsed - first_urgent, 0)
+    to_precharge = max(c.nRAS, c.nRTP, c.nWRtoPRE)
+    h.claim("phase", elapsed < c.nREFI)
+    h.claim("boundaries_serve", ~(state == COLUMNS) | ~urgent | (late == 0))
+    for name in ("ras", "rtp", "wr"):
+        h.claim(f"closes_{name}", ~(urgent & (state == PRECHARGE)) | (late + gates[name] <= to_precharge - 1))
+    h.claim("closed_rp", ~(urgent & (state < COLUMNS)) | (late + gates["rp"] <= to_precharge + c.nRP - 1))
+    h.claim("closed_rc", ~urgent | (gates["rc"] == 0) | (late + gates["rc"] <= c.nRC - 1))
+    fresh = (owed == MAX_POSTPONED) & (gates["rfc"] != 0)  # served at the very edge at which another fell due
+    h.claim("closed_rfc", ~fresh | (gates["rfc"] + elapsed <= c.nRFC - 1))
+    h.claim("closed_in_time", ~urgent | (late <= max(to_precharge + c.nRP, c.nRC)))
+    h.claim("debt", owed <= MAX_POSTPONED)
+    return h
+
+
 PROPERTIES = (
     Property(
         name="ecc-clean",
@@ -174,6 +264,19 @@ PROPERTIES = (
         statement="false: at most 7 refreshes are ever owed",
         method="induction k=1",
         decide=lambda trace: induction(refresh_debt(7), 1, 120, trace),
+        expect=Answer.REFUTED,
+    ),
+    Property(
+        name="hb-controller-protocol",
+        statement="for any requests and any stalls: every timing rule is kept, at most 8 refreshes are owed",
+        method="induction k=1",
+        decide=lambda trace: induction(controller(), 1, 22, trace),
+    ),
+    Property(
+        name="hb-controller-protocol-false",
+        statement="false: a controller with tRCD one clock short keeps the rules",
+        method="induction k=1",
+        decide=lambda trace: induction(controller(short="nRCD"), 1, 22, trace),
         expect=Answer.REFUTED,
     ),
 )
