@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,8 +103,18 @@ def _ordered(text: str, top: str, title: str) -> str:
     """Modules top first, then by name, under one comment line."""
     text = _SIMULATION_START.sub("simulation_start", text)
     modules = re.findall(r"^module .*?^endmodule$", text, re.MULTILINE | re.DOTALL)
+    modules = [_without_unread_constants(module) for module in modules]
     modules.sort(key=lambda module: (not module.startswith(f"module {top}("), module))
     return "\n\n".join([f"// {title}", *modules]) + "\n"
+
+
+def _without_unread_constants(module: str) -> str:
+    """Drop wires that only hold a constant which Yosys has already put where it is used (comparisons of no width)."""
+    names = Counter(re.findall(r"\w+", module))
+    for line, name in re.findall(r"^(  assign (\w+) = \d+'h[0-9a-f]+;\n)", module, re.MULTILINE):
+        if names[name] == 2:
+            module = re.sub(rf"^  wire (\[\d+:0\] )?{name};\n", "", module.replace(line, ""), flags=re.MULTILINE)
+    return module
 
 
 def write(exported: Exported, folder: Path | str | None = None) -> tuple[Path, Path]:
