@@ -36,3 +36,11 @@ def test_clock_only_where_used(unit):
     top = rtlil.convert(component, name="top", emit_src=False).rsplit("module \\top\n", 1)[1]
     ports = [line.split()[-1] for line in top.split("\nend\n")[0].splitlines() if " input " in line]
     assert ("\\clk" in ports) == component.clocked
+
+
+@pytest.mark.parametrize("layout", [ActivationBeat, DotBeat, ResultBeat])
+def test_every_chain_number_fits(layout):
+    """The chain tag holds the numbers 0 .. chains - 1 and no bit more, for every allowed count."""
+    for chains in range(1, 65):
+        params = ArrayParams(rows=1, columns=1, depth=2, chains=chains)
+        assert layout(params)["chain"].width == len(f"{chains - 1:b}") * (chains > 1)

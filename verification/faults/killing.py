@@ -122,7 +122,9 @@ class Killer:
         ignored = shutil.ignore_patterns("__pycache__", "*.safetensors", "*.npz")
         for package in PACKAGES:
             shutil.copytree(self._root / package, slot / package, ignore=ignored)
-        shutil.copy(self._root / "pyproject.toml", slot)
+        shutil.copytree(self._root / "docs", slot / "docs")  # some tests check what the documents say
+        for name in ("pyproject.toml", "README.md", "Makefile"):
+            shutil.copy(self._root / name, slot)
 
     def job(self, file: str, text: str | None, tests: tuple[str, ...]) -> Job:
         """The patch with the hash of all that its verdict depends on."""

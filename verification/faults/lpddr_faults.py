@@ -17,6 +17,7 @@ _RULES = "verification/bench/lpddr5_checker.py"
 TARGETS = (
     Target("lpddr_timing", _TIMING, tests=(_TIMELINES, _MEMORY)),
     Target("lpddr_exact", _EXACT, tests=(_TIMELINES, _MEMORY, _CHECKER)),
+    Target("lpddr_channel", "cycle_model/lpddr/channel.py", tests=(_TIMELINES, _MEMORY)),
     Target("lpddr_stream", _FAST, tests=(_STREAM,)),
     Target("lpddr_checker", _RULES, tests=(_CHECKER,)),
     Target("lpddr_addressing", "cycle_model/lpddr/addressing.py", tests=(_MEMORY,)),
