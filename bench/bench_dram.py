@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cycle_model.lpddr.memory import Lpddr5Exact
-from cycle_model.lpddr.stream import Lpddr5Stream
+from cycle_model.lpddr.stream_memory import Lpddr5Stream
 from hw.lpddr5_config import Lpddr5Config, Lpddr5Controller
 from hw.lpddr5_timing import Lpddr5Organization
 

@@ -19,11 +19,41 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from cycle_model.lpddr.channel import (
+    ACTIVATES,
+    ARRIVAL,
+    AT_BANK,
+    BANK,
+    COMMAND,
+    CONFLICT,
+    CYCLE,
+    DONE,
+    DRAINS,
+    ENTERED,
+    FORWARDED,
+    HIT,
+    HITS,
+    IDLE,
+    MISS,
+    NEED_ACT,
+    NEED_COLUMN,
+    NEED_PRE,
+    NONE,
+    PLACE,
+    PRECHARGES,
+    PRECHARGES_ALL,
+    READS,
+    REFRESHES_ALL_BANK,
+    REFRESHES_PER_BANK,
+    ROW,
+    UNIT,
+    WRITE,
+    WRITES,
+)
 from cycle_model.lpddr.rules import (
     ACT1,
     ACT2,
     CAS,
-    LONG_AGO,
     NEVER,
     PRE,
     PREAB,
@@ -34,108 +64,7 @@ from cycle_model.lpddr.rules import (
     REFRESH_ALL_BANK,
     WR,
     WRA,
-    first_refresh_due,
 )
-from hw.errors import UserError
-
-# Counters.
-(
-    READS,
-    WRITES,
-    ACTIVATES,
-    PRECHARGES,
-    PRECHARGES_ALL,
-    REFRESHES_ALL_BANK,
-    REFRESHES_PER_BANK,
-    HITS,
-    MISSES,
-    CONFLICTS,
-    FORWARDED,
-    DRAINS,
-) = range(12)
-COUNTERS = 12
-_HIT, _MISS, _CONFLICT = 0, 1, 2
-_NONE = -1
-# What a bank's candidate needs, in the order in which candidates of the same clock go.
-_ACT, _PRE, _COLUMN, _IDLE = range(4)
-
-
-# Rows of a channel's requests, (7, N) int64 in arrival order. ENTERED is the cycle at which a request got its queue
-# place, DONE the cycle after its last data beat (also a write's); the model fills both.
-BANK, ROW, UNIT, WRITE, ARRIVAL, ENTERED, DONE = range(7)
-REQUEST_ROWS = 7
-# Rows of a command trace, (4, capacity) int64; capacity 0 records nothing. PLACE is the burst address of a column and
-# the row of an activate.
-CYCLE, COMMAND, AT_BANK, PLACE = range(4)
-
-
-def _dtype(*names: str) -> np.dtype:
-    return np.dtype([(name, np.int64) for name in names])
-
-
-_RANK = _dtype(
-    *("read_ok", "write_ok", "act_ok", "precharge_ok", "refpb_ok", "refab_ok"),
-    *("oldest", "open_banks", "waiting", "due", "owed", "pair", "round"),
-)
-_ENTRY = _dtype("next", "previous", "row", "bank", "unit", "request", "sequence", "arrival", "kind")
-
-
-# Places of a channel record: fixed, so that every organization and queue depth shares one compiled program.
-MAX_RANKS, MAX_BANKS, MAX_ENTRIES = 8, 128, 512
-
-# All state of one channel, one record that compiled code takes by reference (passing many arrays to each function costs
-# three times the work itself). "*_ok": first cycle legal as far as this level knows. Of ``queue``, ``ranked`` and
-# ``age`` the first index is 0 for reads and 1 for writes.
-CHANNEL = np.dtype(
-    [
-        # open row or -1; last column; 1 where reserved for a refresh; queued requests
-        ("bank", _dtype("row", "act_ok", "precharge_ok", "column_ok", "used", "blocked", "waiting"), (MAX_BANKS,)),
-        ("group", _dtype("read_ok", "write_ok"), (MAX_BANKS,)),
-        ("rank", _RANK, (MAX_RANKS,)),
-        ("window", np.int64, (MAX_RANKS, 4)),  # cycles of the last four activates
-        # entries of a bank in arrival order; the one that it would serve next and what that needs
-        ("queue", _dtype("head", "tail", "candidate", "need"), (2, MAX_BANKS)),
-        ("ranked", np.int64, (2, 3, MAX_BANKS)),  # banks by need, the oldest candidate first
-        ("age", np.int64, (2, 3, MAX_BANKS)),  # the candidates' sequence numbers
-        ("ranked_count", np.int64, (2, 3)),
-        ("queued", np.int64, (2,)),
-        ("entry", _ENTRY, (MAX_ENTRIES,)),
-        ("free", np.int64, (MAX_ENTRIES,)),
-        ("counter", np.int64, (COUNTERS,)),
-        *((name, np.int64) for name in ("bus", "next_request", "draining", "next_due", "free_count", "sequence")),
-        *((name, np.int64) for name in ("traced", "owed", "most_owed", "last_data")),
-    ]
-)
-
-
-def new_channel(rules: np.record, policy: np.record) -> np.record:
-    """A channel at cycle 0: all banks precharged, nothing queued, every constraint long past.
-
-    Raises UserError where the organization or the queues have more places than the record.
-    """
-    ranks, entries = int(rules.ranks), int(policy.read_depth + policy.write_depth)
-    if ranks > MAX_RANKS or ranks * rules.banks > MAX_BANKS or entries > MAX_ENTRIES:
-        raise UserError(
-            f"one channel must have at most {MAX_RANKS} ranks, {MAX_BANKS} banks and {MAX_ENTRIES} queue places, "
-            f"not {ranks}, {ranks * int(rules.banks)} and {entries}"
-        )
-    ch = np.zeros(1, CHANNEL).view(np.recarray)[0]
-    for level in ("bank", "group", "rank"):
-        for name in ch[level].dtype.names:
-            if name.endswith("_ok"):
-                ch[level][name] = LONG_AGO
-    ch.window[:] = LONG_AGO
-    ch.bank["row"] = ch.bank["used"] = _NONE
-    ch.rank["pair"] = _NONE
-    ch.rank["round"] = (1 << (int(rules.banks) // 2)) - 1
-    ch.rank["due"] = NEVER
-    ch.rank["due"][:ranks] = first_refresh_due(policy, ranks)
-    ch.next_due = ch.rank["due"].min()
-    ch.queue["head"] = ch.queue["tail"] = ch.queue["candidate"] = _NONE
-    ch.queue["need"] = _IDLE
-    ch.free[:entries] = np.arange(entries)
-    ch.free_count = entries
-    return ch
 
 
 @njit(cache=True)
@@ -164,18 +93,18 @@ def _choose(policy, ch, queue, bank, now):
     The candidate is the oldest hit of the open row, unless it would pass a request older than ``age_limit``.
     """
     q = ch.queue[queue, bank]
-    e, need = q.head, _IDLE
+    e, need = q.head, IDLE
     if e >= 0:
-        need = _ACT
+        need = NEED_ACT
         if ch.bank[bank].row >= 0:
             hit = _find_hit(ch, e, ch.bank[bank].row)
-            need = _PRE
+            need = NEED_PRE
             if hit >= 0 and (hit == e or now - ch.entry[e].arrival <= policy.age_limit):
-                e, need = hit, _COLUMN
+                e, need = hit, NEED_COLUMN
     old = q.need
     if need == old and e == q.candidate:
         return
-    if old != _IDLE:
+    if old != IDLE:
         last = ch.ranked_count[queue, old] - 1
         k = 0
         while ch.ranked[queue, old, k] != bank:
@@ -187,7 +116,7 @@ def _choose(policy, ch, queue, bank, now):
         ch.ranked_count[queue, old] = last
     q.candidate = e
     q.need = need
-    if need != _IDLE:
+    if need != IDLE:
         sequence = ch.entry[e].sequence
         k = ch.ranked_count[queue, need]
         ch.ranked_count[queue, need] = k + 1
@@ -237,16 +166,16 @@ def _admit(rules, policy, ch, req, now):
     ch.entry[e].arrival = now
     ch.entry[e].sequence = ch.sequence
     ch.sequence += 1
-    ch.entry[e].kind = _HIT
+    ch.entry[e].kind = HIT
     last = ch.queue[queue, bank].tail
     ch.entry[e].previous = last
-    ch.entry[e].next = _NONE
+    ch.entry[e].next = NONE
     ch.queue[queue, bank].tail = e
     if last >= 0:
         ch.entry[last].next = e
     else:
         ch.queue[queue, bank].head = e
-    if ch.queue[queue, bank].need != _COLUMN:
+    if ch.queue[queue, bank].need != NEED_COLUMN:
         _choose(policy, ch, queue, bank, now)
     ch.queued[queue] += 1
     ch.bank[bank].waiting += 1
@@ -280,7 +209,7 @@ def _remove(rules, ch, queue, e):
 def _activate(rules, policy, ch, trace, cycle, bank, e):
     rank = bank // rules.banks
     row = ch.entry[e].row
-    ch.entry[e].kind = max(ch.entry[e].kind, _MISS)
+    ch.entry[e].kind = max(ch.entry[e].kind, MISS)
     ch.bank[bank].row = row
     for queue in range(2):
         _choose(policy, ch, queue, bank, cycle)
@@ -302,7 +231,7 @@ def _activate(rules, policy, ch, trace, cycle, bank, e):
 
 @njit(cache=True)
 def _close(policy, ch, bank, cycle, reopen_at):
-    ch.bank[bank].row = _NONE
+    ch.bank[bank].row = NONE
     for queue in range(2):
         _choose(policy, ch, queue, bank, cycle)
     ch.bank[bank].act_ok = max(ch.bank[bank].act_ok, reopen_at)
@@ -402,7 +331,7 @@ def _choose_pair(rules, ch, rank):
     One without queued requests if possible, of these the last used (in a stream the one needed again last);
     otherwise the one with the fewest queued requests. Ties: the lowest.
     """
-    best, best_waiting, best_used = _NONE, 0, 0
+    best, best_waiting, best_used = NONE, 0, 0
     half = rules.banks // 2
     for pair in range(half):
         if (ch.rank[rank].round >> pair) & 1:
@@ -429,7 +358,7 @@ def _refresh_candidate(rules, policy, ch, bus):
         urgent = ch.rank[rank].owed >= policy.postponed
         first = rank * rules.banks
         if ch.rank[rank].waiting and not urgent:
-            ch.rank[rank].pair = _NONE  # a pair chosen while the rank had nothing to do
+            ch.rank[rank].pair = NONE  # a pair chosen while the rank had nothing to do
             continue
         if policy.refresh == REFRESH_ALL_BANK:
             if urgent:
@@ -489,7 +418,7 @@ def _refresh(rules, ch, trace, cycle, command, place):
         ch.rank[rank].round &= ~(np.int64(1) << ch.rank[rank].pair)
         if ch.rank[rank].round == 0:
             ch.rank[rank].round = (np.int64(1) << (rules.banks // 2)) - 1
-        ch.rank[rank].pair = _NONE
+        ch.rank[rank].pair = NONE
         ch.counter[REFRESHES_PER_BANK] += 1
         _record(trace, ch, cycle, REFPB, place, 0)
     ch.rank[rank].owed -= 1
@@ -503,23 +432,23 @@ def _request_candidate(rules, policy, ch, queue, bus):
 
     Lists are by need and age, so the first candidate that can go at ``bus`` ends the search.
     """
-    best, need, chosen = np.int64(NEVER), _IDLE, np.int64(_NONE)
-    for k in range(ch.ranked_count[queue, _ACT]):
-        bank = ch.ranked[queue, _ACT, k]
+    best, need, chosen = np.int64(NEVER), IDLE, np.int64(NONE)
+    for k in range(ch.ranked_count[queue, NEED_ACT]):
+        bank = ch.ranked[queue, NEED_ACT, k]
         start = max(bus, ch.bank[bank].act_ok, ch.rank[bank // rules.banks].act_ok)
         if start < best and not ch.bank[bank].blocked:
-            best, need, chosen = start, _ACT, bank
+            best, need, chosen = start, NEED_ACT, bank
             if start == bus:
                 return best, need, chosen
-    for k in range(ch.ranked_count[queue, _PRE]):
-        bank = ch.ranked[queue, _PRE, k]
+    for k in range(ch.ranked_count[queue, NEED_PRE]):
+        bank = ch.ranked[queue, NEED_PRE, k]
         start = max(bus, ch.bank[bank].precharge_ok, ch.rank[bank // rules.banks].precharge_ok)
         if start < best and not ch.bank[bank].blocked:
-            best, need, chosen = start, _PRE, bank
+            best, need, chosen = start, NEED_PRE, bank
             if start == bus:
                 return best, need, chosen
-    for k in range(ch.ranked_count[queue, _COLUMN]):
-        bank = ch.ranked[queue, _COLUMN, k]
+    for k in range(ch.ranked_count[queue, NEED_COLUMN]):
+        bank = ch.ranked[queue, NEED_COLUMN, k]
         rank, group = bank // rules.banks, bank // rules.banks_per_group
         if queue == 0:
             ready = max(ch.group[group].read_ok, ch.rank[rank].read_ok)
@@ -527,7 +456,7 @@ def _request_candidate(rules, policy, ch, queue, bus):
             ready = max(ch.group[group].write_ok, ch.rank[rank].write_ok)
         start = max(bus, max(ready, ch.bank[bank].column_ok) - 1)  # CAS goes first
         if start < best and not ch.bank[bank].blocked:
-            best, need, chosen = start, _COLUMN, bank
+            best, need, chosen = start, NEED_COLUMN, bank
             if start == bus:
                 return best, need, chosen
     return best, need, chosen
@@ -581,10 +510,10 @@ def advance(rules, policy, ch, req, trace, total, limit):
                 _precharge_all(rules, policy, ch, trace, refresh_start, place)
             else:
                 _refresh(rules, ch, trace, refresh_start, refresh_command, place)
-        elif need == _COLUMN:
+        elif need == NEED_COLUMN:
             _column(rules, policy, ch, req, trace, start + 1, queue, ch.queue[queue, bank].candidate)
-        elif need == _ACT:
+        elif need == NEED_ACT:
             _activate(rules, policy, ch, trace, start, bank, ch.queue[queue, bank].candidate)
         else:
-            ch.entry[ch.queue[queue, bank].candidate].kind = _CONFLICT
+            ch.entry[ch.queue[queue, bank].candidate].kind = CONFLICT
             _precharge(rules, policy, ch, trace, start, bank)

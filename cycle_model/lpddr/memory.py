@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from cycle_model.counts import Counts
+from cycle_model.lpddr import channel as channel_state
 from cycle_model.lpddr import exact
 from cycle_model.lpddr.addressing import RECOMMENDED, Mapping, mapping
 from cycle_model.lpddr.rules import NEVER, policy_of, rules_of
@@ -20,19 +21,19 @@ _NO_TRACE = np.empty((4, 0), np.int64)
 def channel_counts(counter: np.ndarray, burst_bytes: int) -> Counts:
     """Action counts of one channel from the counters of ``exact`` or ``stream``, (12,) int64."""
     return Counts(
-        lpddr_activates=int(counter[exact.ACTIVATES]),
-        lpddr_precharges=int(counter[exact.PRECHARGES]),
-        lpddr_precharges_all=int(counter[exact.PRECHARGES_ALL]),
-        lpddr_reads=int(counter[exact.READS]),
-        lpddr_writes=int(counter[exact.WRITES]),
-        lpddr_read_bytes=int(counter[exact.READS]) * burst_bytes,
-        lpddr_write_bytes=int(counter[exact.WRITES]) * burst_bytes,
-        lpddr_refreshes_all_bank=int(counter[exact.REFRESHES_ALL_BANK]),
-        lpddr_refreshes_per_bank=int(counter[exact.REFRESHES_PER_BANK]),
-        lpddr_row_hits=int(counter[exact.HITS]),
-        lpddr_row_misses=int(counter[exact.MISSES]),
-        lpddr_row_conflicts=int(counter[exact.CONFLICTS]),
-        lpddr_forwarded_reads=int(counter[exact.FORWARDED]),
+        lpddr_activates=int(counter[channel_state.ACTIVATES]),
+        lpddr_precharges=int(counter[channel_state.PRECHARGES]),
+        lpddr_precharges_all=int(counter[channel_state.PRECHARGES_ALL]),
+        lpddr_reads=int(counter[channel_state.READS]),
+        lpddr_writes=int(counter[channel_state.WRITES]),
+        lpddr_read_bytes=int(counter[channel_state.READS]) * burst_bytes,
+        lpddr_write_bytes=int(counter[channel_state.WRITES]) * burst_bytes,
+        lpddr_refreshes_all_bank=int(counter[channel_state.REFRESHES_ALL_BANK]),
+        lpddr_refreshes_per_bank=int(counter[channel_state.REFRESHES_PER_BANK]),
+        lpddr_row_hits=int(counter[channel_state.HITS]),
+        lpddr_row_misses=int(counter[channel_state.MISSES]),
+        lpddr_row_conflicts=int(counter[channel_state.CONFLICTS]),
+        lpddr_forwarded_reads=int(counter[channel_state.FORWARDED]),
     )
 
 
@@ -93,17 +94,17 @@ def _distribute(channel, bank, row, unit, write, arrival, channels):
     for c in range(channels):
         begin[c + 1] += begin[c]
     place = begin.copy()
-    requests = np.empty((exact.REQUEST_ROWS, channel.size), np.int64)
+    requests = np.empty((channel_state.REQUEST_ROWS, channel.size), np.int64)
     origin = np.empty(channel.size, np.int64)
     for i in range(channel.size):
         k = place[channel[i]]
         place[channel[i]] = k + 1
         origin[k] = i
-        requests[exact.BANK, k] = bank[i]
-        requests[exact.ROW, k] = row[i]
-        requests[exact.UNIT, k] = unit[i]
-        requests[exact.WRITE, k] = write[i]
-        requests[exact.ARRIVAL, k] = arrival[i]
+        requests[channel_state.BANK, k] = bank[i]
+        requests[channel_state.ROW, k] = row[i]
+        requests[channel_state.UNIT, k] = unit[i]
+        requests[channel_state.WRITE, k] = write[i]
+        requests[channel_state.ARRIVAL, k] = arrival[i]
     return requests, origin, begin
 
 
@@ -113,8 +114,8 @@ def _collect(requests, origin):
     entered = np.empty(origin.size, np.int64)
     done = np.empty(origin.size, np.int64)
     for k in range(origin.size):
-        entered[origin[k]] = requests[exact.ENTERED, k]
-        done[origin[k]] = requests[exact.DONE, k]
+        entered[origin[k]] = requests[channel_state.ENTERED, k]
+        done[origin[k]] = requests[channel_state.DONE, k]
     return entered, done
 
 
@@ -130,7 +131,9 @@ class Lpddr5Exact:
         self.mapping: Mapping = mapping(mapping_name, self.config.organization)
         self.rules = rules_of(self.config)
         self.policy = policy_of(self.config)
-        self.channels = [exact.new_channel(self.rules, self.policy) for _ in range(self.config.organization.channels)]
+        self.channels = [
+            channel_state.new_channel(self.rules, self.policy) for _ in range(self.config.organization.channels)
+        ]
         self._loop: list[_ClosedLoop] | None = None
 
     def _check(self, addresses: np.ndarray) -> None:
@@ -185,7 +188,7 @@ class Lpddr5Exact:
         arrivals a request is served within a few thousand clocks.
         """
         n = req.shape[1]
-        span = int(req[exact.ARRIVAL, -1]) if n else 0
+        span = int(req[channel_state.ARRIVAL, -1]) if n else 0
         refreshes = (span + 4000 * n) // self.policy.interval * self.rules.ranks
         size = 16 * n + 4 * refreshes + 4096
         return np.empty((4, size), np.int64)
@@ -234,14 +237,14 @@ class _ClosedLoop:
     def __init__(self, memory: Lpddr5Exact, channel: np.record) -> None:
         self.memory, self.channel = memory, channel
         self.capacity = memory.policy.read_depth + memory.policy.write_depth
-        self.requests = np.zeros((exact.REQUEST_ROWS, self.capacity), np.int64)
+        self.requests = np.zeros((channel_state.REQUEST_ROWS, self.capacity), np.int64)
         self.tags: dict[int, object] = {}
         self.outstanding = [0, 0]
         self.total = 0
         self.now = 0
 
     def push(self, bank: int, row: int, unit: int, cycle: int, tag: object, write: bool) -> None:
-        if cycle < self.now or (self.total and cycle < self.requests[exact.ARRIVAL, self.total - 1]):
+        if cycle < self.now or (self.total and cycle < self.requests[channel_state.ARRIVAL, self.total - 1]):
             raise ValueError(f"request at cycle {cycle} comes before cycle {self.now} or before an earlier request")
         if self.total == self.capacity:
             self._forget_reported()
@@ -257,10 +260,10 @@ class _ClosedLoop:
         exact.advance(m.rules, m.policy, self.channel, self.requests, _NO_TRACE, self.total, self.now)
 
     def completions(self) -> list[tuple[int, object]]:
-        done = self.requests[exact.DONE]
+        done = self.requests[channel_state.DONE]
         ready = [i for i in self.tags if 0 <= done[i] <= self.now]
         for i in ready:
-            self.outstanding[int(self.requests[exact.WRITE, i])] -= 1
+            self.outstanding[int(self.requests[channel_state.WRITE, i])] -= 1
         return [(int(done[i]), self.tags.pop(i)) for i in ready]
 
     def _forget_reported(self) -> None:

@@ -16,15 +16,10 @@ a run nothing but the two banks' reads can be first: everything else has its ear
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numba import njit
 
-from cycle_model.counts import Counts
-from cycle_model.lpddr import exact
-from cycle_model.lpddr.addressing import RECOMMENDED, mapping
-from cycle_model.lpddr.memory import channel_counts
+from cycle_model.lpddr import channel
 from cycle_model.lpddr.rules import (
     ACT1,
     LONG_AGO,
@@ -35,12 +30,7 @@ from cycle_model.lpddr.rules import (
     REFAB,
     REFPB,
     REFRESH_ALL_BANK,
-    first_refresh_due,
-    policy_of,
-    rules_of,
 )
-from hw.errors import UserError
-from hw.lpddr5_config import Lpddr5Config
 
 HALVES = 16  # half segments (one bank's part of a pair's rows) that can be in flight
 _HIT, _MISS, _CONFLICT = range(3)
@@ -53,29 +43,32 @@ def _fields(*names: str) -> np.dtype:
 # State that outlives a stream: rows stay open, refreshes stay owed. "*_from": first legal cycle.
 STATE = np.dtype(
     [
-        ("bank", _fields("row", "act_from", "precharge_from", "read_from", "used", "held"), (exact.MAX_BANKS,)),
-        ("group_read_from", np.int64, (exact.MAX_BANKS,)),
+        ("bank", _fields("row", "act_from", "precharge_from", "read_from", "used", "held"), (channel.MAX_BANKS,)),
+        ("group_read_from", np.int64, (channel.MAX_BANKS,)),
         (
             "rank",
             _fields(
                 *("read_from", "act_from", "precharge_from", "refpb_from", "refab_from"),
                 *("act1", "act2", "act3", "due", "owed", "pair", "round"),
             ),
-            (exact.MAX_RANKS,),
+            (channel.MAX_RANKS,),
         ),
-        ("counter", np.int64, (exact.COUNTERS,)),
+        ("counter", np.int64, (channel.COUNTERS,)),
         *((name, np.int64) for name in ("bus", "next_due", "owed", "last_data")),
     ]
 )
 # A stream in flight: bursts [first, end) of the channel; of each half in flight its next burst and what the first read
 # of it had to wait for.
-_FLIGHT = np.dtype(
+FLIGHT = np.dtype(
     [
         *((name, np.int64) for name in ("first", "end", "issued", "entered", "oldest_half", "logged")),
         ("next", np.int64, (HALVES,)),
         ("kind", np.int64, (HALVES,)),
     ]
 )
+
+# Bits of a burst's address within the channel: two rows, then groups (without the bit of the pair), banks, ranks, rows.
+SHAPE = _fields("segment_bits", "group_bits", "bank_bits", "rank_bits")
 
 
 @njit(cache=True)
@@ -145,7 +138,7 @@ def _activate(rules, ch, flight, log, cycle, bank, row):
     rank.act3 = rank.act2
     rank.act2 = rank.act1
     rank.act1 = cycle
-    ch.counter[exact.ACTIVATES] += 1
+    ch.counter[channel.ACTIVATES] += 1
     ch.bus = cycle + 2
     _log(log, flight, cycle, ACT1, bank, 1)
 
@@ -157,7 +150,7 @@ def _precharge(rules, ch, flight, log, cycle, bank):
     ch.bank[bank].act_from = max(ch.bank[bank].act_from, cycle + rules.rp)
     rank.precharge_from = cycle + rules.ppd
     rank.refab_from = max(rank.refab_from, cycle + rules.rp)
-    ch.counter[exact.PRECHARGES] += 1
+    ch.counter[channel.PRECHARGES] += 1
     ch.bus = cycle + 1
     _log(log, flight, cycle, PRE, bank, 1)
 
@@ -263,7 +256,7 @@ def _refresh(rules, ch, flight, log, cycle, command, place):
         rank.act_from = max(rank.act_from, cycle + rules.rpab)
         rank.precharge_from = cycle + rules.ppd
         rank.refab_from = max(rank.refab_from, cycle + rules.rpab)
-        ch.counter[exact.PRECHARGES_ALL] += 1
+        ch.counter[channel.PRECHARGES_ALL] += 1
         return
     if command == REFAB:
         free = cycle + rules.rfcab
@@ -273,7 +266,7 @@ def _refresh(rules, ch, flight, log, cycle, command, place):
         rank.precharge_from = free
         for bank in range(place, place + rules.banks):
             ch.bank[bank].held = 0
-        ch.counter[exact.REFRESHES_ALL_BANK] += 1
+        ch.counter[channel.REFRESHES_ALL_BANK] += 1
     else:
         for bank in (place, place + (rules.banks >> 1)):
             ch.bank[bank].act_from = cycle + rules.rfcpb
@@ -285,7 +278,7 @@ def _refresh(rules, ch, flight, log, cycle, command, place):
         if rank.round == 0:
             rank.round = (np.int64(1) << (rules.banks >> 1)) - 1
         rank.pair = -1
-        ch.counter[exact.REFRESHES_PER_BANK] += 1
+        ch.counter[channel.REFRESHES_PER_BANK] += 1
     rank.owed -= 1
     ch.owed -= 1
 
@@ -362,8 +355,8 @@ def _read_run(rules, shape, ch, flight, log, half, cycle, length):
         bank, _ = _bank_and_row(rules, shape, mine)
         slot = mine & (HALVES - 1)
         last = cycle + 2 * which + 4 * (count - 1)
-        ch.counter[exact.HITS + flight.kind[slot]] += 1
-        ch.counter[exact.HITS] += count - 1
+        ch.counter[channel.HITS + flight.kind[slot]] += 1
+        ch.counter[channel.HITS] += count - 1
         flight.kind[slot] = _HIT
         flight.next[slot] += 2 * count
         ch.bank[bank].used = last
@@ -375,7 +368,7 @@ def _read_run(rules, shape, ch, flight, log, half, cycle, length):
         gap = rules.ccd_s if r == bank // rules.banks else rules.rank_switch
         ch.rank[r].read_from = max(ch.rank[r].read_from, final + gap)
     flight.issued += length
-    ch.counter[exact.READS] += length
+    ch.counter[channel.READS] += length
     ch.bus = final + 1
     ch.last_data = final + rules.cl + rules.burst
     _log(log, flight, cycle, RD, bank, length)
@@ -425,114 +418,3 @@ def stream(rules, policy, shape, ch, flight, arrival, log):
             else:
                 flight.kind[slot] = max(flight.kind[slot], _MISS)
                 _activate(rules, ch, flight, log, start, bank, row)
-
-
-@dataclass(frozen=True)
-class StreamRead:
-    """When a stream was over: cycle after the last data beat, per channel (channels,) and ``done`` over all."""
-
-    channel_done: np.ndarray
-
-    @property
-    def done(self) -> int:
-        """Cycle after the last data beat of the last channel."""
-        return int(self.channel_done.max())
-
-
-class Lpddr5Stream:
-    """Reads of contiguous bytes in order, each starting after the previous one has issued its last read.
-
-    Raises UserError for a controller that the schedule does not cover (closed page, a queue deeper than a row).
-    """
-
-    def __init__(self, config: Lpddr5Config | None = None) -> None:
-        self.config = config or Lpddr5Config()
-        org = self.config.organization
-        self.log: list[np.ndarray] = []
-        if self.config.controller.page != "open":
-            raise UserError("stream mode must have the open page policy, not 'closed'")
-        if self.config.controller.read_queue > org.bursts_per_row:
-            raise UserError(
-                f"stream mode must have a read queue of at most one row ({org.bursts_per_row}), "
-                f"not {self.config.controller.read_queue}"
-            )
-        self.rules, self.policy = rules_of(self.config), policy_of(self.config)
-        self.shape = np.array(
-            [
-                (
-                    org.bursts_per_row.bit_length(),  # two rows
-                    (org.bank_groups // 2).bit_length() - 1,
-                    org.banks_per_group.bit_length() - 1,
-                    org.ranks.bit_length() - 1,
-                )
-            ],
-            _fields("segment_bits", "group_bits", "bank_bits", "rank_bits"),
-        ).view(np.recarray)[0]
-        self.mapping = mapping(RECOMMENDED, org)
-        self.channels = [self._new_channel() for _ in range(org.channels)]
-
-    def _new_channel(self) -> np.record:
-        ch = np.zeros(1, STATE).view(np.recarray)[0]
-        for level in ("bank", "rank"):
-            for name in ch[level].dtype.names:
-                if name.endswith("_from") or name.startswith("act"):
-                    ch[level][name] = LONG_AGO
-        ch.group_read_from[:] = LONG_AGO
-        ch.bank["row"] = ch.bank["used"] = -1
-        ch.rank["pair"] = -1
-        ch.rank["round"] = (1 << (int(self.rules.banks) // 2)) - 1
-        ch.rank["due"] = NEVER
-        ch.rank["due"][: self.rules.ranks] = first_refresh_due(self.policy, int(self.rules.ranks))
-        ch.next_due = ch.rank["due"].min()
-        return ch
-
-    @property
-    def counts(self) -> list[Counts]:
-        """Action counts per channel since the beginning."""
-        return [channel_counts(ch.counter, self.config.organization.burst_bytes) for ch in self.channels]
-
-    @property
-    def now(self) -> int:
-        """First clock of the command bus that is free in every channel."""
-        return max(int(ch.bus) for ch in self.channels)
-
-    def read(self, address: int, size: int, start: int | None = None, log_steps: int = 0) -> StreamRead:
-        """Read ``size`` bytes from ``address`` (both multiples of 32), requested at cycle ``start`` (default ``now``).
-
-        ``log_steps``: room for that many steps per channel in ``self.log``, one (4, n) array per channel: cycle,
-        command, bank, count. Channels in the same state with the same extent are computed once.
-        """
-        org = self.config.organization
-        if size <= 0 or address < 0 or address % org.burst_bytes or size % org.burst_bytes:
-            raise UserError(f"stream address and size must be multiples of {org.burst_bytes}, not {address} and {size}")
-        if address + size > org.capacity_bytes:
-            raise UserError(f"stream must end within the capacity {org.capacity_bytes:#x}, not {address + size:#x}")
-        start = self.now if start is None else start
-        begin, end = address // org.burst_bytes, (address + size) // org.burst_bytes
-        done = np.full(org.channels, start, np.int64)
-        known: list[tuple[tuple[int, int], bytes, int]] = []
-        self.log = []
-        for c in range(org.channels):
-            extent = (-(-(begin - c) // org.channels), -(-(end - c) // org.channels))
-            log = np.empty((4, 0), np.int64)
-            if extent[0] < extent[1]:
-                before = self.channels[c].tobytes()
-                same = next((k for e, state, k in known if e == extent and state == before and not log_steps), None)
-                if same is not None:
-                    self.channels[c] = self.channels[same].copy()
-                else:
-                    log = self._read_channel(c, extent, start, log_steps)
-                    known.append((extent, before, c))
-                done[c] = self.channels[c].last_data
-            self.log.append(log)
-        return StreamRead(done)
-
-    def _read_channel(self, c: int, extent: tuple[int, int], start: int, log_steps: int) -> np.ndarray:
-        flight = np.zeros(1, _FLIGHT).view(np.recarray)[0]
-        flight.first, flight.end = extent
-        flight.entered = extent[0]
-        log = np.empty((4, log_steps), np.int64)
-        ch = self.channels[c]
-        if not stream(self.rules, self.policy, self.shape, ch, flight, start, log):
-            raise UserError("stream mode cannot follow this timing: too many rows are in flight at once")
-        return log[:, : flight.logged].copy()

@@ -9,7 +9,7 @@ import numpy as np
 from cycle_model.hb import stream_bytes_cycles
 from cycle_model.lpddr.addressing import mappings
 from cycle_model.lpddr.memory import Lpddr5Exact
-from cycle_model.lpddr.stream import Lpddr5Stream
+from cycle_model.lpddr.stream_memory import Lpddr5Stream
 from hw.lpddr5_config import Lpddr5Config
 from hw.params import HbParams
 from sw_stack.compiler.layout import (

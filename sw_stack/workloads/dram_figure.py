@@ -16,15 +16,15 @@ def draw(curves: dict[str, list[Point]], peak_gb_per_s: float, title: str) -> Fi
     axes = figure.subplots()
     for (name, points), (color, marker) in zip(curves.items(), _STYLES, strict=False):
         bandwidth = [p.gb_per_s for p in points]
-        axes.plot(bandwidth, [p.mean_ns for p in points], color=color, marker=marker, ms=4, label=f"{name}, mean")
-        axes.plot(bandwidth, [p.p99_ns for p in points], color=color, ls="--", lw=1, label=f"{name}, 99th percentile")
+        axes.plot(bandwidth, [p.mean_ns for p in points], color=color, marker=marker, ms=4, label=name)
+        axes.plot(bandwidth, [p.p99_ns for p in points], color=color, ls="--", lw=1)
     axes.axvline(peak_gb_per_s, color="0.4", ls=":", lw=1)
     axes.text(peak_gb_per_s, 0.98, "peak ", transform=axes.get_xaxis_transform(), ha="right", va="top", color="0.3")
     axes.set_yscale("log")
     axes.set_xlim(left=0)
     axes.set_xlabel("delivered bandwidth (GB/s, GB = 1e9 bytes)")
     axes.set_ylabel("latency, arrival to last data beat (ns)")
-    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_title(f"{title}; solid: mean, dashed: 99th percentile", loc="left", fontsize=11)
     axes.grid(alpha=0.25, which="both", lw=0.5)
-    axes.legend(fontsize=8, frameon=False, loc="upper left")
+    figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=len(curves))
     return figure

@@ -7,7 +7,7 @@ import pytest
 
 from cycle_model.lpddr.memory import Lpddr5Exact
 from cycle_model.lpddr.rules import ACT1, ACT2, CAS, COMMANDS, RD
-from cycle_model.lpddr.stream import Lpddr5Stream
+from cycle_model.lpddr.stream_memory import Lpddr5Stream
 from hw.errors import UserError
 from hw.lpddr5_config import REFRESH_MODES, Lpddr5Config, Lpddr5Controller
 from hw.lpddr5_timing import Lpddr5Organization
