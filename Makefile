@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 # Debian packages that no wheel replaces: a C++ compiler and Perl for Verilator, Icarus, a compiler cache.
 APT_TOOLS := g++:g++ perl:perl iverilog:iverilog ccache:ccache
 
-.PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim bench bench-dram bench-runtime bench-trace train evaluate-model verify-loaders clean
+.PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim bench bench-dram bench-runtime bench-elastic study lossless bench-trace train evaluate-model verify-loaders clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,15 @@ bench-runtime: $(VENV)/.base ## tokens per second of the bit-exact runtime, pref
 
 bench-trace: $(VENV)/.base ## trace generation, statistics and cache replay, token-layers per second
 	@python bench/bench_trace.py
+
+bench-elastic: $(VENV)/.base ## tokens per second of every drafting method beside plain decoding
+	@python bench/bench_elastic.py
+
+study: $(VENV)/.base ## acceptance, perplexity and hit rates of the shipped model, with figures: build/study (minutes; resumes)
+	@elmoe3d study
+
+lossless: $(VENV)/.base ## text of every drafting method against plain decoding, 1 000 prompts of 64 tokens (resumes)
+	@python -m verification.stack.lossless_run
 
 clean: ## delete products; keeps .venv
 	@rm -rf build
