@@ -59,7 +59,7 @@ class DepthScheduler:
         if self.mode == "always":
             return Decision(full, "drafting in every round was asked for" + offer)
         if self._rounds <= FIRST_PROBES or self._rounds % PROBE_EVERY == 0:
-            return Decision(full, f"round {self._rounds} measures acceptance")
+            return Decision(full, f"round {self._rounds} measures acceptance{offer}")
         depths = (0, full) if self.mode == "auto" else range(full + 1)
         times = {depth: self.seconds_per_token(depth, batch, kv_bytes, statistics) for depth in depths}
         best = min(times, key=times.get)

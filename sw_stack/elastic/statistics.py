@@ -21,8 +21,9 @@ class SpeculationStatistics:
     drafted_rounds    of them with a draft
     drafted_nodes     tree nodes verified
     tokens            tokens that rounds gave (prefill's first ones not counted)
+    drafted_tokens    of them in rounds with a draft
     covered, wanted   router mass of the unrestricted top-k in draft passes: on residents, and all of it
-    decisions         how often each reason for a depth was given, by depth and first words
+    depths            how many rounds of the batch were given which depth
     """
 
     sequences: int
@@ -36,7 +37,6 @@ class SpeculationStatistics:
     drafted_tokens: int = 0
     covered: float = 0.0
     wanted: float = 0.0
-    last_reason: str = ""
     depths: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,338 @@
+"""Trees, hot set, traffic and scheduling, against hand-worked values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hw.errors import UserError
+from hw.params import chip
+from sw_stack.elastic.accept import Accepted, follow
+from sw_stack.elastic.drafters.protocol import DraftPass, WeightReads
+from sw_stack.elastic.hot_set import HotSet, capacity_of_fraction, count_routing, expert_sizes
+from sw_stack.elastic.scheduler import FIRST_PROBES, PROBE_EVERY, DepthScheduler
+from sw_stack.elastic.statistics import SpeculationStatistics
+from sw_stack.elastic.time_predictor import PassWork, Roofline
+from sw_stack.elastic.traffic import TrafficMeter, matrix_weights
+from sw_stack.elastic.tree import MostProbable, TokenTree, TreeShape, grow
+from sw_stack.models.runtime import LayerRouting
+from verification.stack.elastic_models import moe_runtime
+
+CONFIG = moe_runtime().config  # 3 MoE layers of 8 experts, top-2, 64 x 32: 6144 weights an expert
+MSB, LSB = 6144 * 9 // 16, 6144 // 2
+
+
+def hot_set(experts: int, **options) -> HotSet:
+    """A set with room for so many MSB slices per layer."""
+    return HotSet(CONFIG, experts * MSB, **options)
+
+
+def routing(chosen: list[list[int]], wanted: list[list[int]] | None = None) -> list[LayerRouting]:
+    """The same routing in all three layers; rows are tokens, -1 an empty slot."""
+    rows = np.array(chosen, np.int32)
+    want = np.array(wanted or chosen, np.int32)
+    scores = np.full((len(rows), 8), 0.125, np.float32)
+    weights = np.full(rows.shape, 0.5, np.float32)
+    return [LayerRouting(layer, scores, want, rows, weights) for layer in range(3)]
+
+
+# --- trees -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("text", "depth", "width"), [("5", 5, 1), ("2x4", 2, 4), (" 0 ", 0, 1)])
+def test_shapes_are_read(text: str, depth: int, width: int) -> None:
+    """DEPTH is a chain, DEPTHxWIDTH a tree."""
+    shape = TreeShape.parse(text)
+    assert (shape.depth, shape.width, shape.nodes) == (depth, width, depth * width)
+
+
+@pytest.mark.parametrize("text", ["", "x", "2x", "-1", "2x0", "1.5", "300", "20x20", "²"])
+def test_wrong_shapes_are_refused(text: str) -> None:
+    """One line that says what a tree must be."""
+    with pytest.raises(UserError, match="tree must be"):
+        TreeShape.parse(text)
+
+
+class Table:
+    """A draft over 4 tokens whose logits are the logarithms of given probabilities, by last token."""
+
+    def __init__(self, root: list[float], after: dict[int, list[float]]) -> None:
+        self._root, self._after = root, after
+
+    def begin(self, sequences: list) -> list[np.ndarray]:
+        return [np.log(np.array([self._root], np.float32)) for _ in sequences]
+
+    def extend(self, sequences: list, trees: list[TokenTree], nodes: list[list[int]]) -> list[np.ndarray]:
+        return [
+            np.log(np.array([self._after[tree.tokens[node]] for node in level], np.float32))
+            for tree, level in zip(trees, nodes, strict=True)
+        ]
+
+
+def test_the_most_probable_paths_are_kept() -> None:
+    """Worked by hand: root .5 .3 .1 .1; after token 0 flat, after 1 .97. Best paths: 1-2 (.291), then 0-0 (.125)."""
+    draft = Table([0.5, 0.3, 0.1, 0.1], {0: [0.25] * 4, 1: [0.01, 0.01, 0.97, 0.01]})
+    (tree,) = grow(draft, [None], [9], [TreeShape(2, 2)], [MostProbable()])
+    assert tree.tokens == [9, 0, 1, 2, 0]
+    assert tree.parents == [-1, 0, 0, 2, 1]
+    assert tree.depths == [0, 1, 1, 2, 2]
+    assert tree.children(0) == [1, 2]
+
+
+def test_sequences_of_different_depth_grow_together() -> None:
+    """Depths 0, 1 and 2 in one batch: each as deep as asked."""
+    draft = Table([0.4, 0.3, 0.2, 0.1], {token: [0.4, 0.3, 0.2, 0.1] for token in range(4)})
+    shapes = [TreeShape(0), TreeShape(1), TreeShape(2)]
+    trees = grow(draft, [None] * 3, [5, 6, 7], shapes, [MostProbable() for _ in shapes])
+    assert [tree.tokens for tree in trees] == [[5], [6, 0], [7, 0, 0]]
+
+
+def test_the_longest_matching_path_is_followed() -> None:
+    """Target says 1 then 3 then 0; the tree has 1-3 and 2: path of two, bonus 0."""
+    tree = TokenTree([9])
+    for token, parent in ((2, 0), (1, 0), (3, 2)):
+        tree.add(token, parent)
+    assert follow(tree, {0: 1, 2: 3, 3: 0}.get) == Accepted([2, 3], 0)
+    assert follow(tree, {0: 0}.get) == Accepted([], 0)
+
+
+# --- hot set ---------------------------------------------------------------------------------------------------
+
+
+def test_the_hottest_experts_are_kept_and_ties_go_to_the_lower_id() -> None:
+    """Counts 0 5 2 2 9 2 0 2 with room for three: experts 4, 1 and, of the four with 2, the lowest."""
+    chosen = hot_set(3)
+    chosen.fill(np.tile([0, 5, 2, 2, 9, 2, 0, 2], (3, 1)), 11)
+    assert np.flatnonzero(chosen.mask()[1]).tolist() == [1, 2, 4]
+    assert chosen.resident.sum() == 9
+
+
+def test_counts_are_of_the_unrestricted_choice() -> None:
+    """What residents were used instead does not count."""
+    counts = count_routing(routing([[6, 7], [6, -1]], wanted=[[0, 1], [1, 2]]), 8)
+    assert counts.tolist() == [[1, 2, 1, 0, 0, 0, 0, 0]] * 3
+
+
+def test_verification_reads_the_old_set_and_slots_change_behind_the_last_read() -> None:
+    """After fix_next the old set is read; after replace the layer may not be read in this pass; then the new set is."""
+    chosen = hot_set(2)
+    chosen.fill(np.tile([9, 9, 0, 0, 0, 0, 0, 0], (3, 1)), 9)
+    chosen.fix_next(np.tile([0, 0, 9, 9, 0, 0, 0, 0], (3, 1)), 9)
+    assert chosen.read(0, np.arange(4))[:, 0].tolist() == [True, True, False, False]
+    chosen.replace(0, np.zeros((8, 2), bool))
+    with pytest.raises(RuntimeError, match="overwritten before its last read"):
+        chosen.read(0, np.arange(4))
+    assert chosen.read(1, np.arange(2))[:, 0].all()  # other layers are untouched
+    chosen.end_pass()
+    assert chosen.read(0, np.arange(4))[:, 0].tolist() == [False, False, True, True]
+
+
+def test_streamed_slices_enter_for_nothing() -> None:
+    """Of two entering MSB slices one was streamed anyway: the other is paid for."""
+    chosen = hot_set(2)
+    chosen.fix_next(np.tile([0, 0, 9, 9, 0, 0, 0, 0], (3, 1)), 9)
+    streamed = np.zeros((8, 2), bool)
+    streamed[2] = True
+    assert chosen.replace(0, streamed) == MSB
+    assert (chosen.paid_bytes, chosen.free_bytes) == (MSB, MSB)
+
+
+@pytest.mark.parametrize("policy", ["random", "static"])
+def test_fixed_sets_do_not_move(policy: str) -> None:
+    """Random and static sets ignore later counts; two seeds give two random sets."""
+    chosen = hot_set(3, policy=policy, seed=1)
+    chosen.fill(np.tile([1, 2, 3, 0, 0, 0, 0, 0], (3, 1)), 9)
+    before = chosen.resident.copy()
+    chosen.fix_next(np.tile([0, 0, 0, 0, 0, 7, 8, 9], (3, 1)), 9)
+    assert chosen.replace(0, np.zeros((8, 2), bool)) == 0
+    assert np.array_equal(chosen.resident, before)
+    if policy == "random":
+        assert not np.array_equal(hot_set(3, policy="random", seed=2).resident, before)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"policy": "hott"}, "did you mean hot"), ({"allocation": "lsb"}, "unknown allocation")],
+)
+def test_unknown_names_are_refused(options: dict, message: str) -> None:
+    """With the nearest known one."""
+    with pytest.raises(UserError, match=message):
+        hot_set(2, **options)
+
+
+def test_fractions_give_whole_slices() -> None:
+    """0.4 of eight experts: three; beyond 0 to 1 is refused."""
+    assert capacity_of_fraction(CONFIG, 0.4) == 3 * MSB
+    assert (expert_sizes(CONFIG).msb_bytes, expert_sizes(CONFIG).lsb_bytes) == (MSB, LSB)
+    with pytest.raises(UserError, match=r"0 to 1, not 1\.5"):
+        capacity_of_fraction(CONFIG, 1.5)
+
+
+# --- traffic ---------------------------------------------------------------------------------------------------
+
+
+def meter(experts: int, reads: WeightReads | None = WeightReads.MSB_SLICES, own: int = 0) -> TrafficMeter:
+    """With the first experts resident."""
+    chosen = hot_set(experts)
+    chosen.fill(np.tile(np.arange(8, 0, -1), (3, 1)), 36)
+    return TrafficMeter(CONFIG, chosen, reads, own)
+
+
+def test_dense_weights_are_counted_by_hand() -> None:
+    """Per layer q 64 x 64, k and v 32 x 64, o 64 x 64, router 8 x 64; the head 96 x 64; experts 8 x 3 x 64 x 32."""
+    dense = 3 * (64 * 64 + 2 * 32 * 64 + 64 * 64 + 8 * 64) + 96 * 64
+    assert meter(2).dense_weights == dense
+    assert matrix_weights(CONFIG) == dense + 3 * 8 * 3 * 64 * 32
+
+
+def test_bytes_of_a_target_pass() -> None:
+    """Experts 0, 1 resident; a pass touches 0, 1, 5: two MSB slices from HB, two LSB and one whole from LPDDR."""
+    one = meter(2)
+    one.add_verify(routing([[0, 1], [1, 5]]), 2, 100)
+    assert one.verify.hb_bytes == one.dense_weights * 8.5 / 8 + 3 * 2 * MSB + 100
+    assert one.verify.lpddr_bytes == 3 * (2 * LSB + MSB + LSB)
+    assert one.verify.slice_macs == 2 * (2 * one.dense_weights + 3 * 4 * 6144)
+    assert (one.reads.touched, one.reads.hits, one.reads.layer_passes) == (9, 6, 3)
+
+
+def test_bytes_of_an_elastic_draft_pass() -> None:
+    """Upper slices of dense parts and of the residents used, all from HB; empty slots cost nothing."""
+    one = meter(2)
+    one.add_draft(DraftPass(2, routing([[0, 1], [1, -1]])), 50)
+    assert one.draft.hb_bytes == (one.dense_weights + 3 * 2 * 6144) * 4.5 / 8 + 50
+    assert one.draft.lpddr_bytes == 0
+    assert one.draft.slice_macs == 2 * one.dense_weights + 3 * 3 * 6144
+
+
+def test_bytes_of_the_separate_copy() -> None:
+    """HB holds copies instead of the target's slices: the target's experts all come whole from LPDDR."""
+    one = meter(2, WeightReads.COPY)
+    one.add_draft(DraftPass(1, routing([[1, 5]])), 0)
+    assert one.draft.lpddr_bytes == 3 * 6144 * 4.5 / 8
+    one.add_verify(routing([[1, 5]]), 1, 0)
+    assert one.verify.hb_bytes == one.dense_weights * 8.5 / 8
+    assert one.verify.lpddr_bytes == 3 * 2 * (MSB + LSB)
+
+
+def test_bytes_of_a_model_of_its_own() -> None:
+    """A small model's weights, whole, from HB."""
+    one = meter(2, WeightReads.OWN, 1000)
+    one.add_draft(DraftPass(3, []), 0)
+    assert one.draft == PassWork(1000 * 8.5 / 8, 0.0, 6000.0)
+
+
+def test_expected_work_of_one_token_is_exact_where_usage_is_certain() -> None:
+    """With two experts used by every token, expectation and account agree."""
+    one = meter(2)
+    one.hot_set.usage = np.tile([1.0, 0, 0, 0, 0, 1.0, 0, 0], (3, 1))
+    expected = one.expected_verify(1, 7)
+    one.add_verify(routing([[0, 5]]), 1, 7)
+    assert expected == one.verify
+
+
+# --- scheduling ------------------------------------------------------------------------------------------------
+
+
+def test_roofline_takes_the_slowest() -> None:
+    """819.2 GB/s HB, 102.4 GB/s LPDDR, 16 x 16384 slice MACs per ns: published peaks of the 4 GiB machine."""
+    roof = Roofline.of_chip(chip("4gb"))
+    assert roof.hb_gb_per_s == pytest.approx(819.2)
+    assert roof.seconds(PassWork(819.2e9, 0, 0)) == pytest.approx(1)
+    assert roof.seconds(PassWork(819.2e9, 204.8e9, 0)) == pytest.approx(2)
+    assert roof.seconds(PassWork(0, 0, 3 * 262144e9)) == pytest.approx(3)
+
+
+class Fixed:
+    """A predictor with a price per HB byte and LPDDR byte."""
+
+    name = "fixed"
+
+    def __init__(self, hb: float, lpddr: float) -> None:
+        self._hb, self._lpddr = hb, lpddr
+
+    def seconds(self, work: PassWork) -> float:
+        return 1e-9 * (self._hb * work.hb_bytes + self._lpddr * work.lpddr_bytes)
+
+
+def statistics(acceptance: float) -> SpeculationStatistics:
+    """As measured over 100 rounds per position."""
+    one = SpeculationStatistics(1, 4)
+    one.tried[:] = 100
+    one.accepted[:] = round(100 * acceptance)
+    return one
+
+
+def after_probes(scheduler: DepthScheduler, acceptance: float):
+    """The first decision that is not a measurement."""
+    for _ in range(FIRST_PROBES):
+        assert scheduler.decide(4, 0, statistics(acceptance)).depth == 4
+    return scheduler.decide(4, 0, statistics(acceptance))
+
+
+def test_free_drafts_and_full_acceptance_draft_deep_and_the_reverse_gives_ar() -> None:
+    """Where the draft costs nothing and all is accepted, full depth; where nothing is accepted, AR, with both times."""
+    for mode in ("auto", "adaptive"):
+        deep = after_probes(DepthScheduler(mode, TreeShape(4), Fixed(0, 1), meter(4)), 1.0)
+        none = after_probes(DepthScheduler(mode, TreeShape(4), Fixed(1, 1), meter(4)), 0.0)
+        assert (deep.depth, none.depth) == (4, 0)
+        assert "AR at batch 4" in none.reason and "us per token predicted by fixed" in none.reason
+
+
+def test_predicted_time_per_token_is_that_of_the_formula() -> None:
+    """Depth 2, acceptance 0.5: draft + draft + verify, over 4 x (1 + 0.5 + 0.25) tokens."""
+    one = meter(4)
+    scheduler = DepthScheduler("auto", TreeShape(4), Fixed(1, 2), one)
+    draft = one.expected_draft(4, 10).hb_bytes
+    verify = one.expected_verify(12, 10)
+    seconds = 1e-9 * (2 * draft + verify.hb_bytes + 2 * verify.lpddr_bytes)
+    assert scheduler.seconds_per_token(2, 4, 10, statistics(0.5)) == pytest.approx(seconds / 7)
+
+
+def test_adaptive_depth_stops_where_drafting_no_longer_pays() -> None:
+    """With falling acceptance a depth between 0 and full is chosen."""
+    falling = statistics(1.0)
+    falling.accepted[:] = [[100, 90, 0, 0]]
+    scheduler = DepthScheduler("adaptive", TreeShape(4), Fixed(0.05, 1), meter(4))
+    for _ in range(FIRST_PROBES):
+        scheduler.decide(4, 0, falling)
+    assert scheduler.decide(4, 0, falling).depth == 2
+
+
+def test_acceptance_is_measured_again_now_and_then() -> None:
+    """A decision for AR is revised: every so many rounds one drafts."""
+    scheduler = DepthScheduler("auto", TreeShape(4), Fixed(1, 1), meter(4))
+    depths = [scheduler.decide(4, 0, statistics(0.0)).depth for _ in range(2 * PROBE_EVERY)]
+    assert depths.count(4) == FIRST_PROBES + 2
+
+
+def test_ar_is_offered_where_fewer_than_k_experts_are_resident() -> None:
+    """With one of top-2 resident the reason says so, in every mode; with two it does not."""
+    for mode in ("always", "auto", "adaptive"):
+        decision = DepthScheduler(mode, TreeShape(4), Fixed(1, 1), meter(1)).decide(1, 0, statistics(0.5))
+        assert "layer 0 holds 1 experts, fewer than top-2: AR offered" in decision.reason
+    decision = DepthScheduler("always", TreeShape(4), Fixed(1, 1), meter(2)).decide(1, 0, statistics(0.5))
+    assert "offered" not in decision.reason
+
+
+def test_acceptance_counts_what_was_reached() -> None:
+    """Two rounds of a chain of 3, accepted 2 and 0: position 1 1 of 2, position 2 1 of 1, position 3 0 of 1."""
+    one = SpeculationStatistics(1, 3)
+    tree = TokenTree([0])
+    for parent in range(3):
+        tree.add(1, parent)
+    one.add(0, tree, Accepted([1, 2], 5))
+    one.add(0, tree, Accepted([], 5))
+    assert one.tried.tolist() == [[2, 1, 1]]
+    assert one.acceptance(3).tolist() == [0.5, 1.0, 0.0]
+    assert one.accept_length == 2.0  # 3 and 1 tokens
+
+
+def test_coverage_is_the_resident_share_of_the_wanted_mass() -> None:
+    """Scores .5 .3 of the wanted two, the second not resident: .5 / .8."""
+    record = routing([[0, -1]], wanted=[[0, 3]])[0]
+    record.scores[0, [0, 3]] = 0.5, 0.3
+    mask = np.zeros((3, 8), bool)
+    mask[:, 0] = True
+    one = SpeculationStatistics(1, 1)
+    one.add_coverage([record], mask)
+    assert one.coverage == pytest.approx(0.625)
