@@ -139,8 +139,11 @@ class ExpertRouter(wiring.Component):
         key = Mux(negative, ~beat.score, Cat(magnitude, 1))
         is_nan = magnitude > FP32_NAN_FLOOR
 
-        taken, started, expert = Signal(), Signal(), Signal(range(p.experts + 1))
-        offer, invalid = Signal(), Signal()
+        taken = Signal()
+        started = Signal()
+        expert = Signal(range(p.experts + 1))
+        offer = Signal()
+        invalid = Signal()
         m.d.comb += [
             self.scores.ready.eq(~self.routed.valid | self.routed.ready),
             taken.eq(self.scores.valid & self.scores.ready),
