@@ -263,7 +263,11 @@ class Runtime:
             )  # fmt: skip
 
         products = int((batch.positions + 1).sum()) * a.heads * (a.head_dim + value_dim)
-        self._each(sequence, len(batch.segments), products)
+        if isinstance(a, GqaConfig):
+            self._each(sequence, len(batch.segments), products)
+        else:  # projecting the cached latents is split over threads itself; a thread must not wait for its own pool
+            for i in range(len(batch.segments)):
+                sequence(i)
         mixed = mixed.reshape(len(x), -1)
         rows.add_rows(x, self._project(weights.output, precision.attention, mixed, f"attention of layer {index}"))
 

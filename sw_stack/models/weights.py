@@ -59,36 +59,34 @@ class ProjectionStack:
         self._source, self._members = source, members
         self._derived: dict[WeightScheme, Operands] = {}
         self._float: np.ndarray | None = None
-        codes, scales = [], []
-        for names in members:
+        biased = biases is not None and any(any(names) for names in biases)
+        self.mxfp4 = False
+        codes = scales = bias = None
+        for i, names in enumerate(members):
             parts = [self._quantized(name) for name in names]
-            codes.append(np.concatenate([part[0] for part in parts], axis=2))
-            scales.append(np.concatenate([part[1] for part in parts], axis=1))
-        self.mxfp4 = isinstance(source.load(members[0][0]), Mxfp4Weights)
-        self._stored = Operands(
-            np.stack(codes),
-            np.stack(scales),
-            np.float32(1 if self.mxfp4 else 8),
-            kernels.CODES if self.mxfp4 else kernels.BOTH_SLICES,
-        )
-        self.outputs, self.inputs = codes[0].shape[2], codes[0].shape[0] * GROUP_SIZE
-        self.bias = np.zeros((len(members), 0), np.float32)
-        if biases and any(any(names) for names in biases):
-            self.bias = np.stack([self._bias_row(*pair) for pair in zip(members, biases, strict=True)])
-
-    def _bias_row(self, names: list[str], biases: list[str | None]) -> np.ndarray:
-        """Bias of one matrix; +0 for parts without one, which changes no value (a sum of -0 becomes +0)."""
-        parts = []
-        for name, bias in zip(names, biases, strict=True):
-            outputs = np.shape(dequantized(self._source.load(name)))[0] if bias is None else 0
-            parts.append(np.zeros(outputs, np.float32) if bias is None else _vector(self._source, bias))
-        return np.concatenate(parts)
+            widths = [part[1].shape[1] for part in parts]
+            if codes is None:  # allocated once: a stack of experts may be most of a layer
+                groups, outputs = len(parts[0][0]), sum(widths)
+                codes = np.empty((len(members), groups, GROUP_SIZE, outputs), np.int8)
+                scales = np.empty((len(members), groups, outputs), np.float32)
+                bias = np.zeros((len(members), outputs if biased else 0), np.float32)
+            np.concatenate([part[0] for part in parts], axis=2, out=codes[i])
+            np.concatenate([part[1] for part in parts], axis=1, out=scales[i])
+            if biased:  # parts without one get +0, which changes no value (a -0 becomes +0)
+                ends = np.cumsum(widths)
+                for name, end, width in zip(biases[i], ends, widths, strict=True):
+                    if name is not None:
+                        bias[i, end - width : end] = _vector(source, name)
+        self.outputs, self.inputs, self.bias = codes.shape[3], codes.shape[1] * GROUP_SIZE, bias
+        factor, mode = (1, kernels.CODES) if self.mxfp4 else (8, kernels.BOTH_SLICES)
+        self._stored = Operands(codes, scales, np.float32(factor), mode)
 
     def _quantized(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Codes int8 [groups, 32, outputs] and widened scales float32 [groups, outputs] of one tensor."""
         tensor = self._source.load(name)
         try:
             if isinstance(tensor, Mxfp4Weights):
+                self.mxfp4 = True
                 scales = widen_scales(tensor.exponents)
                 if np.isnan(scales).any():
                     raise UserError("exponents must not be 255 (NaN)")
