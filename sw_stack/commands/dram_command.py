@@ -49,8 +49,8 @@ def command(
             raise UserError(f"unknown {name} {value!r}; {nearest(value, list(known))}")
     if (pattern == "trace") != (file is not None):
         raise UserError("a trace FILE must come with --pattern trace, and only with it")
-    if not 100 <= requests <= 20_000_000:
-        raise UserError(f"--requests must be 100 to 20000000, not {requests!r}")
+    if not 100 <= requests <= 5_000_000:
+        raise UserError(f"--requests must be 100 to 5000000, not {requests!r}")
     if not 1 <= banks <= 256:
         raise UserError(f"--banks must be 1 to 256, not {banks!r}")
     if device == "hb" and (mapping or refresh or config):

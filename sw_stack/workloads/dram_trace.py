@@ -69,6 +69,8 @@ def read_trace(path: Path, capacity_bytes: int) -> DramTrace:
 
 def _number(text: str, what: str) -> int:
     try:
+        if "_" in text:  # Python's digit groups are not the format's
+            raise ValueError
         value = int(text, 16 if text.lower().startswith("0x") else 10)
     except ValueError:
         raise UserError(f"{what} must be a decimal or 0x hexadecimal number, not {text!r}") from None

@@ -102,6 +102,7 @@ BAD_TRACES = [
     ("R 0x10\n\nR\n", "line 3 must be"),
     ("R 1 2 3\n", "line 1 must be"),
     ("R 12g\n", "line 1: address must be a decimal or 0x"),
+    ("R 1_0\n", "line 1: address must be a decimal or 0x"),
     ("R -5\n", "line 1: address must not be negative"),
     ("R 0x1000000000\n", "line 1: address must be below the capacity 0x1000000000"),
     ("R 0 5\nR 0 4\n", "line 2: cycle"),
