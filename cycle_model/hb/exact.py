@@ -9,6 +9,8 @@ from numba import njit
 
 from cycle_model.hb.traffic import Trace, Traffic, counts_of, last_cycle, shape_of
 from hw.errors import UserError
+from hw.params import ECC_GROUP
+from hw.timing import MAX_POSTPONED
 
 _IDLE, _ACTIVATE, _COLUMNS, _PRECHARGE = 0, 1, 2, 3
 _NOP, _ACT, _RD, _WR, _PRE, _REF = 0, 1, 2, 3, 4, 5
@@ -65,7 +67,7 @@ def _refusal(shape, request):
     first = request.row * shape.data_columns + request.column
     if first + request.columns > shape.rows * shape.data_columns:
         return 3
-    if shape.inline and request.write == 1 and (request.column % 8 != 0 or request.columns % 8 != 0):
+    if shape.inline and request.write == 1 and (request.column % ECC_GROUP != 0 or request.columns % ECC_GROUP != 0):
         return 4
     return 0
 
@@ -142,7 +144,7 @@ def _run(c, shape, requests, starts, takes, offers, max_cycles, events, accepts,
                     break
         next_state = state
         row_gates = g_rc == 0 and g_rp == 0 and g_rfc == 0
-        urgent = owed >= 8 and elapsed >= c.nREFI - close
+        urgent = owed >= MAX_POSTPONED and elapsed >= c.nREFI - close
         if state == _IDLE:
             if tick and row_gates and (owed > shape.postpone or (owed > 0 and chosen < 0)):
                 command = _REF
@@ -165,12 +167,12 @@ def _run(c, shape, requests, starts, takes, offers, max_cycles, events, accepts,
                 issue_data = not check_due
                 physical = column
                 if shape.inline:
-                    group = (column - 1) // 8 if write else column // 8
-                    physical = group * 9 + 8 if check_due else column + column // 8
+                    group = (column - 1) // ECC_GROUP if write else column // ECC_GROUP
+                    physical = group * (ECC_GROUP + 1) + ECC_GROUP if check_due else column + column // ECC_GROUP
                 if issue_data:
                     column += 1
                     remaining -= 1
-                    check_due = shape.inline and column % 8 == 0
+                    check_due = shape.inline and column % ECC_GROUP == 0
                 else:
                     check_due = False
                 if (remaining == 0 or column == shape.data_columns) and not (write and check_due):

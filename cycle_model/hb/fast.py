@@ -134,7 +134,7 @@ def _error(shape, q):
         return 2
     if q.columns > bank - (q.row * shape.data_columns + q.column):
         return 3
-    if shape.inline and q.write and (q.column | q.columns) & 7:
+    if shape.inline and q.write and (q.column | q.columns) & (ECC_GROUP - 1):
         return 4
     return 0
 
@@ -234,7 +234,7 @@ def _run(c, shape, closed, requests, starts, consumers, writers, records):
             gate = max(gate, rd + c.nRTW) if q.write else max(gate, wr + wr_rd)
             commands = data
             if shape.inline:
-                commands += (column + data + 7) // 8 - column // 8
+                commands += (column + data + ECC_GROUP - 1) // ECC_GROUP - column // ECC_GROUP
             final = gate + (commands - 1) * c.nBL
             broken = -1  # edge at which a stalled row is given up for a refresh
             if closed and final < urgent and check == (shape.inline and not q.write):
@@ -289,7 +289,7 @@ def _run(c, shape, closed, requests, starts, consumers, writers, records):
                         record[DATA] += 1
                         column += 1
                         left -= 1
-                        check = shape.inline and column % 8 == 0
+                        check = shape.inline and column % ECC_GROUP == 0
                         if q.write:
                             emptied[written % shape.write_buffer] = _at(k, c)
                             written += 1
