@@ -127,6 +127,16 @@ CASES = [
         controller={"refresh": "all-bank", "postponed": 1, "refresh_phase": 781 - 20},
     ),
     Case(
+        "refresh of an idle rank gives way: tRPab holds closed banks, too",
+        # Due at 20, one of eight that may be owed; the rank is idle, so PREab at max(34, 15 + 8) = 34. At 35 a request
+        # for a bank that never was open: ACT 34 + nRPab 17 = 51, RD 66; REFab waits.
+        [(0, "R", 0, 0, 0, 0, 0), (35, "R", 0, 1, 0, 0, 0)],
+        "ACT-1@0 ACT-2@1 CAS@14 RD@15 PREab@34 ACT-1@51 ACT-2@52 CAS@65 RD@66",
+        [34, 85],
+        (0, 2, 0),
+        controller={"refresh": "all-bank", "refresh_phase": 781 - 20},
+    ),
+    Case(
         "per-bank refresh: tRFCpb, tpbR2act",
         # Due at 20: the pair last used, banks 0 and 8. PRE 34; REFpb 34 + 15 = 49. Another bank's ACT
         # 49 + 6 = 55, RD 70. The refreshed bank's ACT 49 + 112 = 161, RD 176. Rank 1 falls due at 118 and

@@ -91,7 +91,7 @@ FAULTS = (
         "    ch.rank[rank].act_ok = max(ch.rank[rank].act_ok, cycle + rules.rpab)\n",
         "",
         "A bank that was closed before PREab opens without waiting for tRPab.",
-        _CHECKER,
+        _TIMELINES,
     ),
     _fault(
         "exact-ninth-refresh-owed",
