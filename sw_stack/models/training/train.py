@@ -63,7 +63,13 @@ def _twin(model: nn.Module) -> nn.Module:
 
 
 class Trainer:
-    """State of one training run: model, optimisers, step, log."""
+    """State of one training run: model, optimisers, step, log.
+
+    ``average`` follows the parameters with a memory of about 50 steps: while the rate is constant, it is as good as
+    the parameters after a short decay, so it is what is exported before the run has ended.
+    """
+
+    AVERAGE_DECAY = 0.98
 
     def __init__(self, name: str, steps: int, workers: int, device: str):
         self.recipe, self.steps, self.device = RECIPES[name], steps or RECIPES[name].steps, device
@@ -74,6 +80,7 @@ class Trainer:
         self.task = TASKS[name](self.recipe, device)
         self.model = self.task.build().to(device)
         self.optimisers = optimisers(self.model, self.recipe.muon_lr, self.recipe.adam_lr)
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.workers = Workers(self.model, workers, self.task.loss)
         train = {name: parts["train"] for name, parts in self.streams.items()}
         self.batches = Batches(train, self.recipe.schedule, self.steps, self.recipe.seed)
@@ -86,6 +93,7 @@ class Trainer:
         for i, optimiser in enumerate(self.optimisers):
             for j, entry in optimiser.state_dict()["state"].items():
                 state |= {f"optimiser.{i}.{j}.{key}": value for key, value in entry.items()}
+        state |= {f"average.{n}": p for n, p in self.average.named_parameters()}
         return state | {"progress": torch.tensor([self.step, self.seconds], dtype=torch.float64)}
 
     def save(self) -> None:
@@ -99,6 +107,8 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(state[f"model.{name}"])
+            for name, parameter in self.average.named_parameters():
+                parameter.copy_(state[f"average.{name}"])
         for i, optimiser in enumerate(self.optimisers):
             whole = optimiser.state_dict()
             for name, value in state.items():
@@ -120,6 +130,9 @@ class Trainer:
         muon, adam = self.optimisers
         muon.step(self.workers.pool)
         adam.step()
+        with torch.no_grad():
+            for mean, parameter in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(parameter, 1 - self.AVERAGE_DECAY)
         self.step += 1
         if not math.isfinite(figures["loss"]):
             raise UserError(f"Training diverged at step {self.step}; lower the learning rate and start again")
@@ -151,12 +164,12 @@ class Trainer:
                 self.write_log(figures)
             if self.step % save_every == 0 or self.step == self.steps:
                 self.save()
-        self.export()
+        self.export(self.model)
 
-    def export(self) -> None:
-        """Write the shipped files and the log, as they are now."""
+    def export(self, model: nn.Module) -> None:
+        """Write the shipped files of ``model`` and the log."""
         folder = DATA / self.recipe.folder
-        self.task.export(self.model, folder)
+        self.task.export(model, folder)
         write_atomic(folder / "training_log.jsonl", self.log_path.read_text())
 
 
@@ -169,13 +182,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--log-every", type=int, default=10)
     parser.add_argument("--validate-every", type=int, default=100)
     parser.add_argument("--save-every", type=int, default=50)
-    parser.add_argument("--export", action="store_true", help="only write the checkpoint in shipped form, as it is")
+    parser.add_argument(
+        "--export", action="store_true", help="only write the running average of a run that has not ended"
+    )
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     trainer = Trainer(args.model, args.steps, args.workers, args.device)
     if args.export:
         trainer.resume()
-        trainer.export()
+        print(json.dumps(trainer.task.validate(trainer.average, trainer.streams)))
+        trainer.export(trainer.average)
         return
     trainer.run(args.log_every, args.validate_every, args.save_every)
 
