@@ -121,7 +121,7 @@ def _row(table: Table, block: str, score: Score) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Exit status: 0 all killed or explained, 1 otherwise."""
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=140)
     with Killer(ROOT, ROOT / "build" / "mutate", options.jobs) as killer:
         return _run(killer, options, console)
 

@@ -28,7 +28,7 @@ def main() -> None:
             parser.error(f"unknown property {name!r}; known: {', '.join(known)}")
     names = options.names or known
 
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=140)
     results = {}
     start = time.monotonic()
     with multiprocessing.Pool(options.jobs) as pool:

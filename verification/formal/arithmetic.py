@@ -180,24 +180,22 @@ def fp16_reading(trace: Path) -> Outcome:
 
 
 def stages_agree(unit: type, field: str, stages: int) -> Harness:
-    """A unit with ``stages`` registers gives what one with a single register gives, ``stages - 1`` advances later."""
+    """A unit with ``stages`` registers gives what one with a single register gives, ``stages - 1`` cycles later."""
     h = Harness()
     params = ArrayParams(rows=1, columns=1, depth=2, group_size=2)
     deep, flat = unit(replace(params, **{field: stages})), unit(replace(params, **{field: 1}))
     h.m.submodules.deep, h.m.submodules.flat = deep, flat
-    advance = h.free(1, "advance")
-    h.m.d.comb += [deep.advance.eq(advance), flat.advance.eq(advance)]
     for path, member, value in flat.signature.flatten(flat):
         name = "__".join(map(str, path))
-        if member.flow is wiring.In and name != "advance":
-            source = h.free(len(Value.cast(value)), name)
+        if member.flow is wiring.In:
+            source = Const(1) if name == "advance" else h.free(len(Value.cast(value)), name)
             h.m.d.comb += [value.eq(source), getattr(deep, name).eq(source)]
-        elif member.flow is wiring.Out:
-            delayed, moves = value, Signal(range(stages + 1))
-            for n in range(stages - 1):
-                delayed = getattr(cut(h.m, advance, True, **{f"delayed_{n}": delayed}), f"delayed_{n}")
-            with h.m.If(advance & (moves != stages)):
-                h.m.d.sync += moves.eq(moves + 1)
-            h.claim("same_result", (moves != stages) | (getattr(deep, name) == delayed))
-            h.cover("pipeline_full", moves == stages)
+            continue
+        delayed, cycles = value, Signal(range(stages + 1))
+        for n in range(stages - 1):
+            delayed = getattr(cut(h.m, Const(1), True, **{f"delayed_{n}": delayed}), f"delayed_{n}")
+        with h.m.If(cycles != stages):
+            h.m.d.sync += cycles.eq(cycles + 1)
+        h.claim("same_result", (cycles != stages) | (getattr(deep, name) == delayed))
+        h.cover("pipeline_full", cycles == stages)
     return h

@@ -60,8 +60,8 @@ PROPERTIES: tuple[Property, ...] = (
         _true(
             f"add-{n}-stages",
             f"{n} registers change no sum",
-            f"{n + 3} steps",
-            _steps(lambda n=n: arithmetic.stages_agree(Fp32Adder, "add_stages", n), n + 3),
+            f"{n + 2} steps",
+            _steps(lambda n=n: arithmetic.stages_agree(Fp32Adder, "add_stages", n), n + 2),
         )
         for n in (2, 3, 4, 5)
     ),
@@ -69,8 +69,8 @@ PROPERTIES: tuple[Property, ...] = (
         _true(
             f"scale-{n}-stages",
             f"{n} registers change no product",
-            f"{n + 3} steps",
-            _steps(lambda n=n: arithmetic.stages_agree(ScaleMultiplier, "scale_stages", n), n + 3),
+            f"{n + 2} steps",
+            _steps(lambda n=n: arithmetic.stages_agree(ScaleMultiplier, "scale_stages", n), n + 2),
         )
         for n in (2, 3)
     ),
