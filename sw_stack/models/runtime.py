@@ -13,21 +13,20 @@ node attends to its own root path in position order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import numpy as np
 
-from cycle_model.functional import experts as expert_kernels
-from cycle_model.functional import projection as kernels
 from cycle_model.functional import rotary, routing, rows
 from cycle_model.functional.attention import attend
 from hw.errors import UserError
 from sw_stack.models.architectures import MLA_LATENT_NORM_EPS, GqaConfig, GroupScore, MlaConfig, RouterKind
+from sw_stack.models.batch import Batch, LayerRouting, Segment, StepResult, begin_batch
+from sw_stack.models.batch_kernels import BatchKernels
 from sw_stack.models.kv_cache import HeadStore, KvCache, KvFormat
 from sw_stack.models.precision import FULL, Precision, WeightScheme
-from sw_stack.models.quantized_model import FfnWeights, LayerWeights, QuantizedModel
+from sw_stack.models.quantized_model import LayerWeights, QuantizedModel
+from sw_stack.models.threads import WorkerThreads
 from sw_stack.models.weights import ProjectionStack
 
 _ROUTER_KINDS = {
@@ -36,75 +35,6 @@ _ROUTER_KINDS = {
     RouterKind.TOPK_SOFTMAX: routing.TOPK_SOFTMAX,
 }
 _NONE = np.zeros(0, np.float32)
-_WORTH_A_THREAD = 1 << 21
-"""Multiplications from which splitting work over threads pays; below, handing it over costs more."""
-
-
-@dataclass
-class Segment:
-    """New tokens of one sequence.
-
-    cache    the sequence
-    tokens   ids [n]
-    parents  per token the index of a pending node of the cache (these tokens follow the ones pending already),
-             -1 for the last committed position; None: a chain behind the last pending node
-    inputs   float32 [n, hidden] instead of the tokens' embeddings
-    """
-
-    cache: KvCache
-    tokens: Sequence[int]
-    parents: Sequence[int] | None = None
-    inputs: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-
-@dataclass(frozen=True)
-class LayerRouting:
-    """Routing of one MoE layer; rows are the pass's tokens.
-
-    scores   float32 [tokens, experts], the router's probabilities (sigmoid routers: scores)
-    wanted   int32 [tokens, k], the unrestricted choice, ascending id
-    chosen   int32 [tokens, k], the choice among residents, ascending id, -1 = empty slot
-    weights  float32 [tokens, k], of ``chosen``
-    """
-
-    layer: int
-    scores: np.ndarray
-    wanted: np.ndarray
-    chosen: np.ndarray
-    weights: np.ndarray
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What a forward pass gives; rows are tokens in the order of the segments.
-
-    logits   float32 [tokens or segments, vocabulary], or [0, vocabulary]
-    hidden   float32 [tokens, hidden], the last layer's output before the final norm
-    routing  one entry per MoE layer
-    first    int64 [segments + 1], where each segment's rows begin
-    """
-
-    logits: np.ndarray
-    hidden: np.ndarray
-    routing: list[LayerRouting]
-    first: np.ndarray
-
-
-@dataclass
-class _Batch:
-    """Tokens of one pass, by row."""
-
-    segments: list[Segment]
-    first: np.ndarray
-    nodes: list[int]  # per segment, index of its first new pending node
-    positions: np.ndarray
-    cosines: np.ndarray
-    sines: np.ndarray
-    paths: list[np.ndarray] = field(default_factory=list)
-    committed: list[int] = field(default_factory=list)
 
 
 class Runtime:
@@ -119,8 +49,7 @@ class Runtime:
 
     def __init__(self, model: QuantizedModel, *, kv_format: KvFormat = KvFormat.INT8, threads: int = 1) -> None:
         self.model, self.config, self.kv_format = model, model.config, kv_format
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._kernels = BatchKernels(WorkerThreads(threads))
         self._eps = np.float32(self.config.norm_eps)
 
     def new_cache(self) -> KvCache:
@@ -155,7 +84,7 @@ class Runtime:
         tokens = self._checked_tokens(segments)
         if logits not in ("all", "last", "none"):
             raise UserError(f"logits must be all, last or none, not {logits!r}")
-        batch = self._begin(segments)
+        batch = begin_batch(segments, self.model.phases, self.model.rope_factor)
         try:
             x = self.model.embedding[tokens].astype(np.float32)
             for i, segment in enumerate(segments):
@@ -166,11 +95,12 @@ class Runtime:
                 weights = self.model.layer(index)
                 self._attention(index, weights, batch, x, precision)
                 self._feed_forward(index, weights, x, precision, resident[index], records)
+            result = self._logits(x, batch, logits, precision)
         except BaseException:
             for segment, node in zip(segments, batch.nodes, strict=True):
                 segment.cache.truncate(node)
             raise
-        return StepResult(self._logits(x, batch, logits, precision), x, records, batch.first)
+        return StepResult(result, x, records, batch.first)
 
     def logits(self, hidden: np.ndarray, precision: Precision = FULL) -> np.ndarray:
         """Final norm and output matrix of rows float32 [n, hidden]; float32 [n, vocabulary]."""
@@ -178,15 +108,15 @@ class Runtime:
 
     def features(self, hidden: np.ndarray) -> np.ndarray:
         """Final norm of rows float32 [n, hidden]: what the output matrix multiplies."""
-        return self._norm(np.ascontiguousarray(hidden, np.float32), self.model.final_norm)
+        return self._kernels.norm(np.ascontiguousarray(hidden, np.float32), self.model.final_norm, self._eps)
 
     def head(self, features: np.ndarray, precision: Precision = FULL) -> np.ndarray:
         """Output matrix of rows float32 [n, hidden] that are normed already; float32 [n, vocabulary]."""
-        return self._project(self.model.head, precision.head, features, "the output matrix")
+        return self._kernels.project(self.model.head, precision.head, features, "the output matrix")
 
     def project(self, stack: ProjectionStack, x: np.ndarray, where: str) -> np.ndarray:
         """A projection beside the decoder's own, in INT8; x float32 [n, inputs], ``where`` for messages."""
-        return self._project(stack, WeightScheme.INT8, x, where)
+        return self._kernels.project(stack, WeightScheme.INT8, x, where)
 
     # --- a pass, step by step ------------------------------------------------------------------------------
 
@@ -210,41 +140,11 @@ class Runtime:
             raise UserError(f"token ids must be 0 to {self.config.vocab - 1}, not {int(tokens[wrong][0])}")
         return tokens
 
-    def _begin(self, segments: list[Segment]) -> _Batch:
-        first = np.cumsum([0, *(len(segment) for segment in segments)])
-        nodes = [segment.cache.pending for segment in segments]
-        positions = []
-        try:
-            for segment, node in zip(segments, nodes, strict=True):
-                parents = segment.parents
-                if parents is None:
-                    parents = range(node - 1, node - 1 + len(segment))
-                if len(parents) != len(segment):
-                    raise UserError(f"parents must be given for {len(segment)} tokens, not {len(parents)}")
-                positions.append(segment.cache.extend(list(parents)))
-        except UserError:
-            for segment, node in zip(segments, nodes, strict=True):
-                segment.cache.truncate(node)
-            raise
-        joined = np.concatenate(positions)
-        shape = (len(joined), len(self.model.phases))
-        batch = _Batch(segments, first, nodes, joined, np.empty(shape, np.float32), np.empty(shape, np.float32))
-        rotary.rotation_table(self.model.phases, joined, self.model.rope_factor, batch.cosines, batch.sines)
-        for segment, node in zip(segments, nodes, strict=True):
-            cache = segment.cache
-            if cache.is_chain:  # then every slot is the position itself
-                batch.paths.append(np.zeros((len(segment), 0), np.int64))
-                batch.committed.append(cache.length + cache.pending)
-            else:
-                batch.paths.append(cache.paths(node))
-                batch.committed.append(cache.length)
-        return batch
-
-    def _attention(self, index: int, weights: LayerWeights, batch: _Batch, x: np.ndarray, precision: Precision) -> None:
+    def _attention(self, index: int, weights: LayerWeights, batch: Batch, x: np.ndarray, precision: Precision) -> None:
         """x += o(attention(norm(x)))."""
-        a = self.config.attention
-        normed = self._norm(x, weights.attention_norm)
-        first = self._project(weights.first, precision.attention, normed, f"attention of layer {index}")
+        a, where = self.config.attention, f"attention of layer {index}"
+        normed = self._kernels.norm(x, weights.attention_norm, self._eps)
+        first = self._kernels.project(weights.first, precision.attention, normed, where)
         if isinstance(a, GqaConfig):
             queries = self._gqa_heads(index, weights, batch, first, a)
         else:
@@ -264,15 +164,17 @@ class Runtime:
 
         products = int((batch.positions + 1).sum()) * a.heads * (a.head_dim + value_dim)
         if isinstance(a, GqaConfig):
-            self._each(sequence, len(batch.segments), products)
+            self._kernels.threads.each(sequence, len(batch.segments), products)
         else:  # projecting the cached latents is split over threads itself; a thread must not wait for its own pool
             for i in range(len(batch.segments)):
                 sequence(i)
         mixed = mixed.reshape(len(x), -1)
-        rows.add_rows(x, self._project(weights.output, precision.attention, mixed, f"attention of layer {index}"))
+        rows.add_rows(
+            x, self._kernels.project(weights.output, precision.attention, mixed, f"attention of layer {index}")
+        )
 
     def _gqa_heads(
-        self, index: int, weights: LayerWeights, batch: _Batch, first: np.ndarray, a: GqaConfig
+        self, index: int, weights: LayerWeights, batch: Batch, first: np.ndarray, a: GqaConfig
     ) -> np.ndarray:
         """Queries float32 [n, heads, d]; keys and values go to the caches."""
         n, narrow = len(first), a.kv_heads * a.head_dim
@@ -289,7 +191,7 @@ class Runtime:
         self,
         index: int,
         weights: LayerWeights,
-        batch: _Batch,
+        batch: Batch,
         first: np.ndarray,
         a: MlaConfig,
         precision: Precision,
@@ -300,10 +202,12 @@ class Runtime:
         queries = np.ascontiguousarray(first[:, :split])
         eps = np.float32(MLA_LATENT_NORM_EPS)
         if weights.query_up is not None:
-            queries = self._norm(queries, weights.query_down_norm, eps)
-            queries = self._project(weights.query_up, precision.attention, queries, f"attention of layer {index}")
+            queries = self._kernels.norm(queries, weights.query_down_norm, eps)
+            queries = self._kernels.project(
+                weights.query_up, precision.attention, queries, f"attention of layer {index}"
+            )
         queries = queries.reshape(n, a.heads, a.head_dim)
-        latent = self._norm(np.ascontiguousarray(first[:, split : split + a.kv_rank]), weights.kv_norm, eps)
+        latent = self._kernels.norm(np.ascontiguousarray(first[:, split : split + a.kv_rank]), weights.kv_norm, eps)
         rope = np.ascontiguousarray(first[:, split + a.kv_rank :]).reshape(n, 1, a.rope_dim)
         interleaved = self.config.rope.interleaved
         for heads, offset in ((queries, a.nope_dim), (rope, 0)):
@@ -311,7 +215,7 @@ class Runtime:
         self._store(index, batch, rope, latent.reshape(n, 1, a.kv_rank))
         return queries
 
-    def _store(self, index: int, batch: _Batch, keys: np.ndarray, values: np.ndarray) -> None:
+    def _store(self, index: int, batch: Batch, keys: np.ndarray, values: np.ndarray) -> None:
         for i, segment in enumerate(batch.segments):
             begin, end = batch.first[i], batch.first[i + 1]
             slot = segment.cache.length + batch.nodes[i]
@@ -329,13 +233,13 @@ class Runtime:
         latent, rope = cache.values[index], cache.keys[index]
         if precision.attention is WeightScheme.FLOAT:
             values = latent.rows(slots) * latent.row_scales(slots)[:, None]
-            expanded = self._project(weights.kv_up, precision.attention, values, f"latent of layer {index}")
+            expanded = self._kernels.project(weights.kv_up, precision.attention, values, f"latent of layer {index}")
         elif cache.kv_format is KvFormat.INT8:  # the cached INT8 latent is the projection's quantised input
             q, scales = np.ascontiguousarray(latent.rows(slots)), np.ascontiguousarray(latent.row_scales(slots))
-            expanded = self._project_quantized(weights.kv_up, precision.attention, q, scales)
+            expanded = self._kernels.project_quantized(weights.kv_up, precision.attention, q, scales)
         else:
             values = np.ascontiguousarray(latent.rows(slots))
-            expanded = self._project(weights.kv_up, precision.attention, values, f"latent of layer {index}")
+            expanded = self._kernels.project(weights.kv_up, precision.attention, values, f"latent of layer {index}")
         heads = expanded.reshape(slots, a.heads, a.nope_dim + a.value_dim)
         keys = np.empty((slots, a.heads, a.head_dim), np.float32)
         keys[:, :, : a.nope_dim] = heads[:, :, : a.nope_dim]
@@ -353,24 +257,26 @@ class Runtime:
     ) -> None:
         """x += ffn(norm(x)): dense, or routed experts, then shared ones."""
         where = f"feed-forward of layer {index}"
-        normed = self._norm(x, weights.ffn_norm)
+        normed = self._kernels.norm(x, weights.ffn_norm, self._eps)
         if weights.dense is not None:
-            rows.add_rows(x, self._networks(weights.dense, precision.dense, normed, None, where)[0])
+            rows.add_rows(x, self._kernels.networks(weights.dense, precision.dense, normed, where)[0])
             return
         record = self._route(index, weights, normed, precision, resident)
         records.append(record)
-        values, pair_of = self._networks(weights.experts, precision.experts, normed, record.chosen, where)
+        values, pair_of = self._kernels.networks(
+            weights.experts, precision.experts, normed, where, record.chosen, self.config.moe
+        )
         out = np.empty_like(x)
         rows.combine_experts(values, record.weights, pair_of, out)
         if weights.shared is not None:
-            rows.add_rows(out, self._networks(weights.shared, precision.shared, normed, None, where)[0])
+            rows.add_rows(out, self._kernels.networks(weights.shared, precision.shared, normed, where)[0])
         rows.add_rows(x, out)
 
     def _route(
         self, index: int, weights: LayerWeights, normed: np.ndarray, precision: Precision, resident: np.ndarray
     ) -> LayerRouting:
         router, n = self.config.moe.router, len(normed)
-        logits = self._project(weights.router, precision.router, normed, f"router of layer {index}")
+        logits = self._kernels.project(weights.router, precision.router, normed, f"router of layer {index}")
         scores = np.empty((n, router.experts), np.float32)
         wanted, chosen = np.empty((n, router.top_k), np.int32), np.empty((n, router.top_k), np.int32)
         shares = np.empty((n, router.top_k), np.float32)
@@ -382,121 +288,10 @@ class Runtime:
         )  # fmt: skip
         return LayerRouting(index, scores, wanted, chosen, shares)
 
-    def _networks(
-        self, ffn: FfnWeights, scheme: WeightScheme, normed: np.ndarray, chosen: np.ndarray | None, where: str
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Outputs of the chosen experts, float32 [pairs, hidden], and the pair of each slot, int32 [n, k].
-
-        ``chosen`` None: every token through the only network; pairs are tokens.
-        """
-        n = len(normed)
-        if chosen is None:
-            bounds = np.linspace(0, n, min(self._threads, n) + 1).astype(np.int32)
-            experts, starts = np.zeros(len(bounds) - 1, np.int32), bounds
-            tokens = pair_of = np.arange(n, dtype=np.int32)
-        else:
-            flat = chosen.ravel()
-            order = np.argsort(flat, kind="stable")[np.count_nonzero(flat < 0) :]
-            tokens = (order // chosen.shape[1]).astype(np.int32)
-            experts, begins = np.unique(flat[order], return_index=True)
-            starts = np.append(begins, len(order)).astype(np.int32)
-            pair_of = np.full(flat.shape, -1, np.int32)
-            pair_of[order] = np.arange(len(order), dtype=np.int32)
-            pair_of = pair_of.reshape(chosen.shape)
-        out = np.empty((len(tokens), normed.shape[1]), np.float32)
-        moe = self.config.moe
-        limit = np.float32(moe.swiglu_limit or 0) if moe else np.float32(0)
-        alpha = np.float32(moe.swiglu_alpha if moe else 0)
-        if scheme is WeightScheme.FLOAT:
-
-            def run(first: int, last: int) -> None:
-                expert_kernels.run_float_experts(
-                    ffn.up.float_weights, ffn.up.bias, ffn.down.float_weights, ffn.down.bias, limit, alpha,
-                    normed, experts, starts, tokens, first, last, out,
-                )  # fmt: skip
-        else:
-            q, scales = self._quantized(normed, where)
-            up, down = ffn.up.operands(scheme), ffn.down.operands(scheme)
-
-            def run(first: int, last: int) -> None:
-                expert_kernels.run_experts(
-                    up.codes, up.scales, ffn.up.bias, down.codes, down.scales, ffn.down.bias, up.factor, up.mode,
-                    limit, alpha, q, scales, experts, starts, tokens, first, last, out,
-                )  # fmt: skip
-
-        self._split(
-            run, len(experts), len(tokens) * (ffn.up.outputs * ffn.up.inputs + ffn.down.outputs * ffn.down.inputs)
-        )
-        return out, pair_of
-
-    def _logits(self, x: np.ndarray, batch: _Batch, which: str, precision: Precision) -> np.ndarray:
+    def _logits(self, x: np.ndarray, batch: Batch, which: str, precision: Precision) -> np.ndarray:
         if which == "none":
             return np.empty((0, self.config.vocab), np.float32)
         return self.logits(x if which == "all" else x[batch.first[1:] - 1], precision)
-
-    # --- kernels on whole batches --------------------------------------------------------------------------
-
-    def _norm(self, x: np.ndarray, weight: np.ndarray, eps: np.float32 | None = None) -> np.ndarray:
-        out = np.empty_like(x)
-        rows.rms_norm(x, weight, self._eps if eps is None else eps, 0, len(x), out)
-        return out
-
-    def _quantized(self, x: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
-        q, scales = np.empty(x.shape, np.int8), np.empty(len(x), np.float32)
-        rows.quantize_rows(x, 0, len(x), q, scales)
-        if np.isnan(scales).any():
-            raise UserError(f"activations must be finite; they are not in {where}")
-        return q, scales
-
-    def _project(self, stack: ProjectionStack, scheme: WeightScheme, x: np.ndarray, where: str) -> np.ndarray:
-        if scheme is not WeightScheme.FLOAT:
-            return self._project_quantized(stack, scheme, *self._quantized(x, where))
-        out = np.empty((len(x), stack.outputs), np.float32)
-        weights, every = stack.float_weights[0], np.arange(len(x), dtype=np.int32)
-
-        def run(first: int, last: int) -> None:
-            kernels.project_float_rows(weights, stack.bias[0], x, every, first, last, out)
-
-        self._split_outputs(run, stack, len(x))
-        return out
-
-    def _project_quantized(
-        self, stack: ProjectionStack, scheme: WeightScheme, q: np.ndarray, scales: np.ndarray
-    ) -> np.ndarray:
-        out = np.empty((len(q), stack.outputs), np.float32)
-        operands, every = stack.operands(scheme), np.arange(len(q), dtype=np.int32)
-
-        def run(first: int, last: int) -> None:
-            kernels.project_rows(
-                operands.codes[0], operands.scales[0], stack.bias[0], operands.factor, operands.mode,
-                q, scales, every, first, last, out,
-            )  # fmt: skip
-
-        self._split_outputs(run, stack, len(q))
-        return out
-
-    # --- threads: always over tokens, sequences, experts or outputs, never over a sum ----------------------
-
-    def _each(self, work: Callable[[int], None], count: int, products: int) -> None:
-        """``work(i)`` for i in range(count)."""
-        if self._pool is None or count == 1 or products < _WORTH_A_THREAD:
-            for i in range(count):
-                work(i)
-        else:
-            list(self._pool.map(work, range(count)))
-
-    def _split(self, work: Callable[[int, int], None], count: int, products: int) -> None:
-        """``work(first, last)`` over contiguous parts of range(count)."""
-        if self._pool is None or count < 2 or products < _WORTH_A_THREAD:
-            work(0, count)
-            return
-        bounds = np.linspace(0, count, min(self._threads, count) + 1).astype(int)
-        list(self._pool.map(work, bounds[:-1], bounds[1:]))
-
-    def _split_outputs(self, work: Callable[[int, int], None], stack: ProjectionStack, tokens: int) -> None:
-        """``work(first, last)`` over the outputs of a projection, in whole tiles."""
-        tiles, products = -(-stack.outputs // kernels.TILE), tokens * stack.outputs * stack.inputs
-        self._split(lambda a, b: work(a * kernels.TILE, min(b * kernels.TILE, stack.outputs)), tiles, products)
 
 
 def _float_store(x: np.ndarray, transposed: bool) -> HeadStore:

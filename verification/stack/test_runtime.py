@@ -51,7 +51,7 @@ def test_logits_do_not_depend_on_the_batch(family, kv_format, monkeypatch):
 
     The first pass splits all its work over three threads, the others run on one.
     """
-    monkeypatch.setattr("sw_stack.models.runtime._WORTH_A_THREAD", 0)
+    monkeypatch.setattr("sw_stack.models.threads.WORTH_A_THREAD", 0)
     runtime, threaded = (Runtime(model(family), kv_format=kv_format, threads=n) for n in (1, 3))
     prompts = [tokens(1 + (i * i * 290) // 225, i) for i in range(16)]
     together = threaded.forward([Segment(threaded.new_cache(), p) for p in prompts], logits="last").logits

@@ -71,6 +71,14 @@ def test_top_p_keeps_the_smallest_sufficient_set():
     assert np.flatnonzero(token_weights(even, SamplingConfig(temperature=1, top_p=0.5))).tolist() == [0, 1]
 
 
+def test_top_p_rounds_up():
+    """Weights 2^32 and 8 (floor of 8.85): p = 1 - 7 / 2^32 asks for 2^32 + 1 less 1.3e-8, which one token misses."""
+    logits = np.array([0, -20], np.float32)
+    assert token_weights(logits, SamplingConfig(temperature=1)).tolist() == [2**32, 8]
+    assert np.count_nonzero(token_weights(logits, SamplingConfig(temperature=1, top_p=1 - 7 / 2**32))) == 2
+    assert np.count_nonzero(token_weights(logits, SamplingConfig(temperature=1, top_p=1 - 8 / 2**32))) == 1
+
+
 def test_pick_divides_the_bits_exactly():
     """Weights 1, 0, 3: the first quarter of all 64-bit numbers gives 0, the rest 2; edges included."""
     weights = np.array([1, 0, 3], np.int64)
