@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hw.errors import UserError
 from sw_stack.commands.generate_command import DEFAULT_MODEL
-from sw_stack.elastic.methods import METHODS, HotSetChoice, draft_folder, make_decoder
+from sw_stack.elastic.methods import DRAFT_FOLDERS, HotSetChoice, available_methods, draft_folder, make_decoder
 from sw_stack.elastic.rounds import Speculation
 from sw_stack.elastic.study.texts import held_out_ids, windows
 from sw_stack.elastic.tree import TreeShape
@@ -58,7 +58,7 @@ def main() -> None:
         return decode_plain(runtime, prompts, TOKENS, GREEDY, 0)
 
     def speculative(method: str, tree: str):
-        folder = draft_folder(args.model, method) if method in ("slm", "eagle") else None
+        folder = draft_folder(args.model, method) if method in DRAFT_FOLDERS else None
         return make_decoder(
             runtime,
             method,
@@ -69,7 +69,7 @@ def main() -> None:
             threads=args.threads,
         )
 
-    methods = [m for m in METHODS[1:] if m in ("elastic", "quant") or draft_folder(args.model, m).is_dir()]
+    methods = available_methods(args.model)[1:]
     rows = [("plain", "")] + [(method, tree) for method in methods for tree in TREES]
     best: dict[tuple[str, str], tuple[float, float]] = {}
     lengths: dict[tuple[str, str], float] = {("plain", ""): 1.0}

@@ -49,7 +49,7 @@ def command(
     Text is printed as it is produced, with a batch whole lines, numbered by sequence; then acceptance by position,
     accept length, experts touched, cache hits and bytes by tier. docs/elastic_sd.md explains them.
     """
-    from sw_stack.elastic.methods import HotSetChoice, check_method, draft_folder, make_decoder
+    from sw_stack.elastic.methods import DRAFT_FOLDERS, HotSetChoice, check_method, draft_folder, make_decoder
     from sw_stack.elastic.rounds import Speculation
     from sw_stack.elastic.summary import record, show
     from sw_stack.elastic.tree import TreeShape
@@ -85,7 +85,7 @@ def command(
     if method == "none" and not source.config.experts:  # a dense model: nothing to cache
         _print_text(decode_plain(runtime, prompts, tokens, sampling, seed), tokenizer, texts)
         return
-    folder = draft_model or (draft_folder(model, method) if method in ("slm", "eagle") else None)
+    folder = draft_model or (draft_folder(model, method) if method in DRAFT_FOLDERS else None)
     decoder = make_decoder(
         runtime, method, speculation, choice, batch=len(prompts), folder=folder, threads=threads, chip_name=chip
     )

@@ -20,6 +20,7 @@ def command(
     ] = None,
     prompts: Annotated[int, typer.Option(help="Prompts per domain, decoded as one batch.")] = 8,
     tokens: Annotated[int, typer.Option(help="New tokens per prompt.")] = 64,
+    windows: Annotated[int, typer.Option(help="Texts per domain for perplexity and the model's own trace.")] = 6,
     seed: Annotated[int, typer.Option(help="Seed of the fit's resampling.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads; changes no result.")] = 2,
     json_path: Annotated[
@@ -45,7 +46,7 @@ def command(
     from sw_stack.workloads.trace import SHIPPED
 
     config = StudyConfig(
-        model=model, trace=trace or SHIPPED, seed=seed, prompts=prompts, tokens=tokens, threads=threads
+        model=model, trace=trace or SHIPPED, seed=seed, prompts=prompts, tokens=tokens, windows=windows, threads=threads
     )
     screen = console(quiet)
     columns = (
@@ -109,11 +110,13 @@ def _document(study) -> dict:
             for result in study.cells
         ],
         "fit": {
-            "formula": "logit a = b[scheme] + c u + d u^2 + e log2(position), u = 1 - router mass covered",
+            "formula": "-ln a = k[scheme] + m log2(p) [but int8] + u (c + d u + e log2(p))",
+            "variables": "p drafted position, u = 1 - router mass covered; coefficients: k by scheme, m, c, d, e",
             "schemes": list(study.fit.schemes),
             "coefficients": study.fit.coefficients.tolist(),
             "resampled_coefficients": study.fit.resampled.tolist(),
             "rows": study.fit.rows,
+            "deviation_rms": study.fit.deviation,
         },
         "perplexity": study.perplexity,
         "hit_rates": study.hit_rates,
@@ -134,6 +137,7 @@ def _print(study, screen) -> None:
     screen.print(table)
     fit = study.fit
     screen.print("[bold]Fitted acceptance[/bold] with 5 to 95 % band over texts, augmented MSB4")
+    screen.print(f"  (means of cells deviate from the fit by {fit.deviation:.3f} RMS, their own noise included)")
     for position in (1, 3, 5):
         mean, low, high = fit.predict("augmented", [0.5, 0.75, 1.0], position)
         cells = "   ".join(

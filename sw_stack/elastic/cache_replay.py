@@ -9,15 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from hw.errors import UserError
-from sw_stack.elastic.expert_cache import DEMAND, check_policy, demand_step, entry_bytes
-from sw_stack.elastic.slices import ALLOCATIONS, SliceSizes, allocate, keep_slices
+from sw_stack.elastic import cache_kernels as kernels
+from sw_stack.elastic.expert_cache import DEMAND, check_policy, entry_bytes
+from sw_stack.elastic.slices import ALLOCATIONS, SliceSizes, allocate
 from sw_stack.workloads.trace import Trace
-
-NEVER = 1 << 40
-"""Step of a next use that does not come."""
 
 
 @dataclass(frozen=True)
@@ -52,123 +49,6 @@ class Replay:
         return 1 - moved / self.total_bytes
 
 
-@njit(cache=True)
-def _schedule(offsets: np.ndarray, batch: int) -> np.ndarray:
-    """Token numbers [steps, batch], -1 where a slot is empty."""
-    tokens = offsets[-1]
-    rows = np.full((tokens, batch), -1, np.int64)
-    at = np.zeros(batch, np.int64)
-    end = np.zeros(batch, np.int64)
-    upcoming, steps = 0, 0
-    for step in range(tokens):
-        busy = False
-        for slot in range(batch):
-            if at[slot] == end[slot] and upcoming < len(offsets) - 1:
-                at[slot], end[slot] = offsets[upcoming], offsets[upcoming + 1]
-                upcoming += 1
-            if at[slot] < end[slot]:
-                rows[step, slot] = at[slot]
-                at[slot] += 1
-                busy = True
-        if not busy:
-            break
-        steps += 1
-    return rows[:steps]
-
-
-@njit(cache=True)
-def _reads(experts: np.ndarray, rows: np.ndarray, num_experts: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct experts of every step of one layer: starts [steps + 1], ids and number of tokens [reads], ids rising."""
-    steps, batch = rows.shape
-    starts = np.zeros(steps + 1, np.int64)
-    ids = np.empty(steps * min(batch * experts.shape[1], num_experts), np.int64)
-    uses = np.empty(len(ids), np.int64)
-    count = np.zeros(num_experts, np.int64)
-    total = 0
-    for step in range(steps):
-        count[:] = 0
-        for token in rows[step]:
-            if token >= 0:
-                for e in experts[token]:
-                    count[e] += 1
-        for e in range(num_experts):
-            if count[e]:
-                ids[total], uses[total] = e, count[e]
-                total += 1
-        starts[step + 1] = total
-    return starts, ids[:total], uses[:total]
-
-
-@njit(cache=True)
-def _next_use(starts: np.ndarray, ids: np.ndarray, num_experts: int) -> np.ndarray:
-    following = np.full(num_experts, NEVER, np.int64)
-    result = np.empty(len(ids), np.int64)
-    for step in range(len(starts) - 2, -1, -1):
-        for i in range(starts[step], starts[step + 1]):
-            result[i] = following[ids[i]]
-        for i in range(starts[step], starts[step + 1]):
-            following[ids[i]] = step
-    return result
-
-
-@njit(cache=True)
-def _demand(starts: np.ndarray, ids: np.ndarray, next_use: np.ndarray, n: int, entries: int, policy: int) -> int:
-    resident = np.zeros(n, np.bool_)
-    priority = np.zeros(n, np.int64)
-    hits = 0
-    for step in range(len(starts) - 1):
-        read = slice(starts[step], starts[step + 1])
-        hits += demand_step(resident, priority, ids[read], entries, policy, step + 1, next_use[read])
-    return hits
-
-
-@njit(cache=True)
-def _phased(
-    starts: np.ndarray,
-    ids: np.ndarray,
-    uses: np.ndarray,
-    resident: np.ndarray,
-    phase_steps: int,
-    top_k: int,
-    msb_bytes: int,
-    lsb_bytes: int,
-    capacity_bytes: int,
-    allocation: int,
-    batch_tokens: int,
-    draft_weight: float,
-) -> tuple[int, int, int]:
-    """MSB hits, LSB hits and refill bytes; ``phase_steps`` 0 never replaces the set."""
-    n = len(resident)
-    counts = np.zeros(n)
-    msb_hits, lsb_hits, refill, in_phase = 0, 0, 0, 0
-    for step in range(len(starts) - 1):
-        for i in range(starts[step], starts[step + 1]):
-            msb_hits += resident[ids[i], 0]
-            lsb_hits += resident[ids[i], 1]
-            counts[ids[i]] += uses[i]
-        in_phase += 1
-        if in_phase != phase_steps:
-            continue
-        keep = keep_slices(
-            counts,
-            max(counts.sum() / top_k, 1.0),
-            msb_bytes,
-            lsb_bytes,
-            capacity_bytes,
-            allocation,
-            batch_tokens,
-            draft_weight,
-        )
-        for e in range(n):
-            if counts[e] == 0:  # what was read in the phase passed by anyway
-                refill += (keep[e, 0] and not resident[e, 0]) * msb_bytes
-                refill += (keep[e, 1] and not resident[e, 1]) * lsb_bytes
-        resident[:] = keep
-        counts[:] = 0
-        in_phase = 0
-    return msb_hits, lsb_hits, refill
-
-
 def replay(
     trace: Trace,
     policy: str,
@@ -196,17 +76,17 @@ def replay(
             "batch and phase_steps must be at least 1 and capacity at least 0 bytes, not "
             f"{batch!r}, {phase_steps!r}, {capacity_bytes!r}"
         )
-    rows = _schedule(trace.offsets, batch)
+    rows = kernels.schedule(trace.offsets, batch)
     accesses = np.zeros(trace.layers, np.int64)
     hits = np.zeros((trace.layers, 2), np.int64)
     refill = np.zeros(trace.layers, np.int64)
     for layer in range(trace.layers):
-        starts, ids, uses = _reads(np.ascontiguousarray(trace.experts[:, layer]), rows, trace.num_experts)
+        starts, ids, uses = kernels.reads(np.ascontiguousarray(trace.experts[:, layer]), rows, trace.num_experts)
         accesses[layer] = len(ids)
         if policy in DEMAND:
             entries = capacity_bytes // entry_bytes(allocation, sizes)
-            future = _next_use(starts, ids, trace.num_experts)
-            hits[layer, 0] = _demand(starts, ids, future, trace.num_experts, entries, DEMAND.index(policy))
+            future = kernels.next_uses(starts, ids, trace.num_experts)
+            hits[layer, 0] = kernels.demand_hits(starts, ids, future, trace.num_experts, entries, DEMAND.index(policy))
             hits[layer, 1] = hits[layer, 0] if allocation == "whole" else 0
             continue
         resident = np.zeros((trace.num_experts, 2), bool)
@@ -221,7 +101,7 @@ def replay(
                 batch_tokens=batch,
                 draft_weight=draft_weight,
             )
-        *hits[layer], refill[layer] = _phased(
+        *hits[layer], refill[layer] = kernels.phased_hits(
             starts,
             ids,
             uses,

@@ -17,62 +17,13 @@ read of it. Demand policies keep MSB slices or whole experts; ``hotness`` and ``
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from hw.errors import UserError, nearest
+from sw_stack.elastic.cache_kernels import demand_step
 from sw_stack.elastic.slices import SliceSizes, allocate, check_allocation
 
 POLICIES = ("lru", "lfu", "belady", "hotness", "static")
 DEMAND = ("lru", "lfu", "belady")
-LFU_SHIFT = 32
-"""An LFU priority is (uses << 32) + time of last use."""
-
-
-@njit(cache=True)
-def demand_step(
-    resident: np.ndarray,
-    priority: np.ndarray,
-    experts: np.ndarray,
-    entries: int,
-    policy: int,
-    clock: int,
-    next_use: np.ndarray,
-) -> int:
-    """One step of a demand policy on one layer: number of hits; updates ``resident`` and ``priority`` [experts].
-
-    experts   distinct ids read in this step
-    policy    index in ``DEMAND``
-    next_use  step in which each of ``experts`` is used again (belady only)
-    """
-    hits = 0
-    occupied = 0
-    for e in range(len(resident)):
-        occupied += resident[e]
-    for i in range(len(experts)):
-        e = experts[i]
-        hits += resident[e]
-        if policy == 0:
-            priority[e] = clock
-        elif policy == 1:
-            priority[e] = ((priority[e] >> LFU_SHIFT) + 1 << LFU_SHIFT) + clock
-        else:
-            priority[e] = -next_use[i]
-    for i in range(len(experts)):
-        e = experts[i]
-        if resident[e]:
-            continue
-        if occupied < entries:
-            resident[e] = True
-            occupied += 1
-            continue
-        victim = -1
-        for other in range(len(resident)):
-            if resident[other] and (victim < 0 or priority[other] < priority[victim]):
-                victim = other
-        if victim >= 0 and priority[victim] < priority[e]:
-            resident[victim] = False
-            resident[e] = True
-    return hits
 
 
 def check_policy(policy: str, allocation: str) -> None:

@@ -50,6 +50,11 @@ def draft_folder(model: Path, method: str) -> Path:
     return model.parent / f"{model.name}-draft-{DRAFT_FOLDERS[method]}"
 
 
+def available_methods(model: Path) -> list[str]:
+    """Methods whose draft models lie beside ``model``; the first three need none."""
+    return [m for m in METHODS if m not in DRAFT_FOLDERS or (draft_folder(model, m) / "model.safetensors").exists()]
+
+
 def hot_set_of(runtime: Runtime, choice: HotSetChoice, *, batch_tokens: int = 1, draft_weight: float = 0.0) -> HotSet:
     """A hot set of the runtime's model; the two numbers matter to the adaptive allocation only."""
     return HotSet(

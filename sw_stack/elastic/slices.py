@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from numba import njit
 
 from hw.errors import UserError, nearest
+from sw_stack.elastic.cache_kernels import keep_slices
 
 MSB_BITS_PER_WEIGHT = 4.5
 """4 bits and the FP16 scale of 32 weights (derived from the numeric contract)."""
@@ -66,43 +66,6 @@ def check_allocation(allocation: str) -> str:
     if allocation not in ALLOCATIONS:
         raise UserError(f"unknown allocation {allocation!r}; {nearest(allocation, list(ALLOCATIONS))}")
     return allocation
-
-
-@njit(cache=True)
-def keep_slices(
-    counts: np.ndarray,
-    tokens: float,
-    msb_bytes: int,
-    lsb_bytes: int,
-    capacity_bytes: int,
-    allocation: int,
-    batch_tokens: int,
-    draft_weight: float,
-) -> np.ndarray:
-    """The compiled core of `allocate`; ``allocation`` is the index in ``ALLOCATIONS``."""
-    n = len(counts)
-    keep = np.zeros((n, 2), np.bool_)
-    order = np.argsort(-counts, kind="mergesort")
-    if allocation < 2:
-        size = msb_bytes if allocation == 0 else msb_bytes + lsb_bytes
-        for i in range(min(n, capacity_bytes // size)):
-            keep[order[i], 0] = True
-            keep[order[i], 1] = allocation == 1
-        return keep
-    value = np.empty(2 * n)  # hotter experts first, an expert's MSB slice before its LSB slice
-    for i in range(n):
-        used = min(counts[order[i]] / tokens, 1.0)
-        reached = 1 - (1 - used) ** batch_tokens
-        value[2 * i] = reached + draft_weight * used
-        value[2 * i + 1] = reached
-    left = capacity_bytes
-    for j in np.argsort(-value, kind="mergesort"):
-        expert, which = order[j // 2], j % 2
-        size = lsb_bytes if which else msb_bytes
-        if size <= left and (which == 0 or keep[expert, 0]):
-            keep[expert, which] = True
-            left -= size
-    return keep
 
 
 def allocate(

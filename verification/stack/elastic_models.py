@@ -1,13 +1,22 @@
-"""Small random models for the tests of speculative decoding: a MoE target, a dense draft model and an EAGLE head."""
+"""Small random models for the tests of speculative decoding: a MoE target, a dense draft model and an EAGLE head.
+
+In memory with a vocabulary of 96; and as files with the shipped tokenizer, for tests of commands.
+"""
 
 from __future__ import annotations
 
+import json
+import shutil
 from functools import cache
+from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save_file
 
+from sw_stack.commands.generate_command import DEFAULT_MODEL
 from sw_stack.elastic.drafters.eagle import HeadSource, head_shapes
 from sw_stack.models.hf_config import from_hf_config
+from sw_stack.models.hf_names import location
 from sw_stack.models.quantized_model import QuantizedModel
 from sw_stack.models.runtime import Runtime
 from sw_stack.models.tensor_source import ArraySource, random_source
@@ -61,6 +70,37 @@ def head_source() -> HeadSource:
     rng = np.random.default_rng(7)
     tensors = {name: rng.standard_normal(shape).astype(np.float32) * 0.2 for name, shape in head_shapes(config).items()}
     return HeadSource(config, tensors, moe_source())
+
+
+def write_models(folder: Path) -> Path:
+    """Random target, small dense model and EAGLE head below ``folder``; returns the target's folder."""
+    target = folder / "tiny"
+    vocab = {"vocab_size": 1024}
+    _write_checkpoint(target, MOE | vocab, 1)
+    shutil.copy(DEFAULT_MODEL / "tokenizer.json", target)
+    _write_checkpoint(folder / "tiny-draft-dense", DENSE | vocab, 2)
+    config = from_hf_config(DENSE | vocab)
+    rng = np.random.default_rng(3)
+    tensors = {}
+    for name, shape in head_shapes(config).items():
+        stored = "fc.weight" if name == "fc" else location(config, name, shape).name.removeprefix("model.")
+        tensors[stored] = (rng.standard_normal(shape) * 0.2).astype(np.float16)
+    head = folder / "tiny-draft-eagle"
+    head.mkdir()
+    save_file(tensors, head / "model.safetensors")
+    (head / "config.json").write_text(json.dumps(DENSE | vocab | {"model_type": "elmoe_eagle"}))
+    return target
+
+
+def _write_checkpoint(folder: Path, values: dict, seed: int) -> None:
+    source = random_source(from_hf_config(values), seed)
+    folder.mkdir()
+    tensors = {
+        location(source.config, name, tensor.shape).name: tensor.astype(np.float16)
+        for name, tensor in source.tensors.items()
+    }
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(values))
 
 
 def prompts(count: int, seed: int, lengths: tuple[int, int] = (2, 12)) -> list[list[int]]:

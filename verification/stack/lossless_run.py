@@ -17,7 +17,7 @@ from pathlib import Path
 from hw.errors import UserError
 from hw.files import write_atomic
 from sw_stack.commands.generate_command import DEFAULT_MODEL
-from sw_stack.elastic.methods import METHODS, HotSetChoice, draft_folder, make_decoder
+from sw_stack.elastic.methods import DRAFT_FOLDERS, METHODS, HotSetChoice, available_methods, draft_folder, make_decoder
 from sw_stack.elastic.rounds import Speculation
 from sw_stack.elastic.study.texts import held_out_ids, windows
 from sw_stack.elastic.tree import TreeShape
@@ -80,7 +80,7 @@ class LosslessRun:
         self.batches = batches(prompts)
         self.key = digest(model / "model.safetensors", self.prompts, tokens)
         for method in methods:
-            if method in ("slm", "eagle") and not (draft_folder(model, method) / "model.safetensors").exists():
+            if method not in available_methods(model):
                 raise UserError(f"{draft_folder(model, method)}: method {method} needs the draft model's weights here")
 
     def run(self) -> int:
@@ -116,7 +116,7 @@ class LosslessRun:
         return differing
 
     def _state(self, method: str) -> str:
-        folder = draft_folder(self.model, method) / "model.safetensors" if method in ("slm", "eagle") else None
+        folder = draft_folder(self.model, method) / "model.safetensors" if method in DRAFT_FOLDERS else None
         return f"{method}-{digest(self.key, *([folder] if folder else []))}"
 
     def _plain(self, first: int, size: int) -> list[list[int]]:
@@ -130,7 +130,7 @@ class LosslessRun:
             Speculation(TreeShape.parse(SHAPES[number % 4]), ("always", "adaptive")[number % 8 == 7]),
             HotSetChoice(fraction=FRACTIONS[number // 4 % 4]),
             batch=size,
-            folder=draft_folder(self.model, method) if method in ("slm", "eagle") else None,
+            folder=draft_folder(self.model, method) if method in DRAFT_FOLDERS else None,
             threads=self.threads,
         )
         given = self.prompts[first : first + size]
@@ -142,7 +142,7 @@ class LosslessRun:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, help="default: all whose draft models are there")
     parser.add_argument("--prompts", type=int, default=1000)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
@@ -151,7 +151,11 @@ def main() -> None:
     try:
         if args.prompts < 1:
             raise UserError(f"prompts must be at least 1, not {args.prompts}")
-        run = LosslessRun(args.model, list(args.methods), args.prompts, args.tokens, args.threads, args.out)
+        methods = args.methods or available_methods(args.model)
+        for method in METHODS:
+            if method not in methods:
+                print(f"not compared: {method}" + ("" if args.methods else ", its draft model is not there"))
+        run = LosslessRun(args.model, methods, args.prompts, args.tokens, args.threads, args.out)
         sys.exit(1 if run.run() else 0)
     except UserError as error:
         print(f"lossless: {error}", file=sys.stderr)

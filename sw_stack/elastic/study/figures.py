@@ -19,6 +19,7 @@ _SCHEME = {
     "copy4": ("#009E73", "P", "separate 4-bit copy"),
 }
 _POLICY = {"hot": ("#D55E00", "s"), "static": ("#0072B2", "^"), "random": ("#999999", "v")}
+_POLICY_LABEL = {"hot": (-8, 7), "static": (8, -3), "random": (-8, -14)}
 _DOMAIN = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _METHOD = {"elastic": "Elastic-SD", "quant": "Quant-SD", "slm": "small model", "eagle": "EAGLE head"}
 
@@ -72,6 +73,7 @@ def _draw_bits(axes: Axes, study: Study) -> None:
     axes.set_xticks(range(1, 6))
     axes.set_xlabel("drafted position")
     axes.set_ylabel("accepted, of what was reached")
+    axes.set_ylim(bottom=max(0, axes.get_ylim()[0] - 0.3))
     axes.legend(fontsize=7.5, loc="lower left")
     _title(axes, "a  Draft bits; all experts (solid), half resident (dashed)")
 
@@ -102,8 +104,8 @@ def _draw_policy(axes: Axes, study: Study) -> None:
         results = [study.cell(policy=policy, fraction=f) for f in fractions]
         axes.plot(fractions, [r.mean_acceptance for r in results], color=colour, marker=marker, label=policy)
         for f, r in zip(fractions, results, strict=True):
-            axes.annotate(f"{r.coverage:.2f}", (f, r.mean_acceptance), xytext=(4, 5), textcoords="offset points",
-                          fontsize=7.5, color=colour)  # fmt: skip
+            axes.annotate(f"{r.coverage:.2f}", (f, r.mean_acceptance), xytext=_POLICY_LABEL[policy],
+                          textcoords="offset points", fontsize=7.5, color=colour)  # fmt: skip
     axes.margins(x=0.1, y=0.12)
     axes.set_xticks((0.25, 0.5, 0.75))
     axes.set_xlabel("resident share of each layer's experts")

@@ -1,10 +1,12 @@
 """Acceptance as a function a(coverage, bits, depth), fitted to the cells, with a band.
 
-    logit a = b_scheme + c u + d u^2 + e log2(position),   u = 1 - router mass covered
+    -ln a = k_scheme + m log2(position) + u (c + d u + e log2(position)),   u = 1 - router mass covered
 
-A binomial fit (logistic regression by Newton's method) to accepted of tried, per sequence and position. ``bits`` enters
-as the draft's weight scheme: one intercept for INT8 (8 bits) and for each way to have 4. The band is the 5th to 95th
-percentile of fits to sequences drawn again with replacement, so it holds what texts of these domains vary.
+Two independent causes of rejection: the draft's precision (k and m, zero for INT8, whose unrestricted draft is the
+target itself) and the experts it lacks (c, d, e). ``bits`` enters as the draft's weight scheme, one k for each way to
+have 4 bits. Fitted by maximum likelihood (binomial, accepted of tried per sequence and position; Fisher scoring).
+The band is the 5th to 95th percentile of fits to texts drawn again with replacement: what text varies. What the form
+misses is stated as the weighted RMS deviation of the cells' means from it.
 """
 
 from __future__ import annotations
@@ -16,8 +18,12 @@ import numpy as np
 from sw_stack.elastic.study.cells import CellResult
 
 RESAMPLES = 200
+EXACT = "int8"
+"""The scheme whose unrestricted draft is the target."""
 _RIDGE = 1e-3
 """Weight of the penalty on squared coefficients, in trials: keeps the fit finite where all was accepted."""
+_LOWEST = 1e-4
+"""Of -ln a while fitting, so that the likelihood stays finite."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +46,25 @@ class Observations:
 
 @dataclass(frozen=True)
 class AcceptanceFit:
-    """Coefficients [schemes + 3], and those of the resamples [resamples, schemes + 3]."""
+    """Coefficients [schemes + 4] (k by scheme, m, c, d, e), and those of the resamples.
+
+    rows       observations fitted to
+    deviation  weighted RMS of (cell's mean acceptance at a position - fit)
+    """
 
     schemes: tuple[str, ...]
     coefficients: np.ndarray
     resampled: np.ndarray
     rows: int
+    deviation: float
 
     def predict(self, scheme: str, coverage: np.ndarray, position: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Acceptance and its band (low, high) at router mass ``coverage`` [n]."""
         coverage = np.asarray(coverage, np.float64)
         index = np.full(len(coverage), self.schemes.index(scheme))
-        x = _design(index, 1 - coverage, np.full(len(coverage), position), len(self.schemes))
-        band = _logistic(self.resampled @ x.T)
-        low, high = np.quantile(band, [0.05, 0.95], axis=0)
-        return _logistic(x @ self.coefficients), low, high
+        x = _design(self.schemes, index, 1 - coverage, np.full(len(coverage), position))
+        low, high = np.quantile(_acceptance(self.resampled @ x.T), [0.05, 0.95], axis=0)
+        return _acceptance(x @ self.coefficients), low, high
 
 
 def observations(results: list[CellResult], schemes: tuple[str, ...]) -> Observations:
@@ -79,34 +89,60 @@ def observations(results: list[CellResult], schemes: tuple[str, ...]) -> Observa
 def fit_acceptance(results: list[CellResult], schemes: tuple[str, ...], seed: int) -> AcceptanceFit:
     """Fit and resample; the same results and seed give the same numbers."""
     seen = observations(results, schemes)
-    x = _design(seen.scheme, seen.uncovered, seen.position, len(schemes))
-    coefficients = _fit(x, seen.tried, seen.accepted, np.zeros(x.shape[1]))
+    x = _design(schemes, seen.scheme, seen.uncovered, seen.position)
+    coefficients = _fit(x, seen.tried, seen.accepted, np.full(x.shape[1], 0.1))
     groups = int(seen.group.max()) + 1
     rng = np.random.Generator(np.random.PCG64(seed))
     resampled = []
     for _ in range(RESAMPLES):
         times = np.bincount(rng.integers(0, groups, groups), minlength=groups)[seen.group]
         resampled.append(_fit(x, times * seen.tried, times * seen.accepted, coefficients))
-    return AcceptanceFit(schemes, coefficients, np.stack(resampled), len(x))
+    return AcceptanceFit(
+        schemes, coefficients, np.stack(resampled), len(x), _deviation(seen, _acceptance(x @ coefficients))
+    )
 
 
-def _design(scheme: np.ndarray, uncovered: np.ndarray, position: np.ndarray, schemes: int) -> np.ndarray:
-    return np.column_stack([np.eye(schemes)[scheme], uncovered, uncovered**2, np.log2(position)])
+def _deviation(seen: Observations, fitted: np.ndarray) -> float:
+    """Cells are told apart by scheme, coverage and position; sequences of one batch belong together."""
+    keys = np.column_stack([seen.scheme, seen.uncovered, seen.position])
+    cell = np.unique(keys, axis=0, return_inverse=True)[1].ravel()
+    tried, accepted, expected = (np.bincount(cell, v) for v in (seen.tried, seen.accepted, seen.tried * fitted))
+    return float(np.sqrt(np.average(((accepted - expected) / tried) ** 2, weights=tried)))
 
 
-def _logistic(z: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.clip(z, -40, 40)))
+def _design(schemes: tuple[str, ...], scheme: np.ndarray, uncovered: np.ndarray, position: np.ndarray) -> np.ndarray:
+    coarse = np.array([name != EXACT for name in schemes], np.float64)
+    own = (np.eye(len(schemes)) * coarse)[scheme]
+    depth = np.log2(position)
+    return np.column_stack([own, coarse[scheme] * depth, uncovered, uncovered**2, uncovered * depth])
+
+
+def _acceptance(hazard: np.ndarray) -> np.ndarray:
+    return np.exp(-np.maximum(hazard, 0))
+
+
+def _log_likelihood(x: np.ndarray, tried: np.ndarray, accepted: np.ndarray, b: np.ndarray) -> float:
+    hazard = np.maximum(x @ b, _LOWEST)
+    return float((-accepted * hazard + (tried - accepted) * np.log(-np.expm1(-hazard))).sum() - _RIDGE / 2 * b @ b)
 
 
 def _fit(x: np.ndarray, tried: np.ndarray, accepted: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Coefficients of largest penalised likelihood, by Newton's method."""
+    """Coefficients of largest penalised likelihood, by Fisher scoring with halved steps."""
     b = start.copy()
-    for _ in range(50):
-        p = _logistic(x @ b)
-        gradient = x.T @ (accepted - tried * p) - _RIDGE * b
-        hessian = (x * (tried * p * (1 - p))[:, None]).T @ x + _RIDGE * np.eye(len(b))
-        step = np.linalg.solve(hessian, gradient)
-        b += np.clip(step, -2, 2)
-        if np.abs(step).max() < 1e-9:
+    reached = _log_likelihood(x, tried, accepted, b)
+    for _ in range(100):
+        hazard = np.maximum(x @ b, _LOWEST)
+        odds = 1 / np.expm1(hazard)
+        gradient = x.T @ (-accepted + (tried - accepted) * odds) - _RIDGE * b
+        information = (x * (tried * odds)[:, None]).T @ x + _RIDGE * np.eye(len(b))
+        step = np.linalg.solve(information, gradient)
+        scale = 1.0
+        while scale > 1e-6 and (after := _log_likelihood(x, tried, accepted, b + scale * step)) < reached:
+            scale /= 2
+        if scale <= 1e-6:
+            break
+        b = b + scale * step
+        done, reached = after - reached < 1e-10 * abs(reached), after
+        if done:
             break
     return b

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hw.errors import UserError
-from sw_stack.elastic.methods import METHODS, draft_folder
+from sw_stack.elastic.methods import DRAFT_FOLDERS, available_methods, draft_folder
 from sw_stack.elastic.study.caching import PHASE_STEPS, hit_rates
 from sw_stack.elastic.study.cells import (
     EXPERTS_ONLY,
@@ -40,7 +40,7 @@ class StudyConfig:
     prompts         per domain, decoded as one batch
     prompt_tokens   of each
     tokens          new tokens per prompt
-    windows, window_tokens   of text for perplexity and the model's own trace, per domain
+    windows, window_tokens   of text for perplexity and the model's own trace, per domain; at most the model's context
     trace           a routing trace to compare hit rates with
     """
 
@@ -102,10 +102,10 @@ def run_study(config: StudyConfig, folder: Path, progress: Callable[[str, int, i
         raise UserError(f"{config.model}: the study needs a model with experts")
     texts = held_out_ids(tokenizer)
     prompts = {domain: windows(ids, config.prompts, config.prompt_tokens) for domain, ids in texts.items()}
-    long = {domain: windows(ids, config.windows, config.window_tokens) for domain, ids in texts.items()}
-    folders = {m: draft_folder(config.model, m) for m in ("slm", "eagle")}
-    folders = {m: path for m, path in folders.items() if (path / "model.safetensors").exists()}
-    methods = tuple(m for m in METHODS if m == "quant" or m in folders)
+    length = min(config.window_tokens, source.config.max_positions)
+    long = {domain: windows(ids, config.windows, length) for domain, ids in texts.items()}
+    methods = tuple(m for m in available_methods(config.model) if m not in ("none", "elastic"))
+    folders = {m: draft_folder(config.model, m) for m in methods if m in DRAFT_FOLDERS}
     drafts = {m: _digest(path) for m, path in folders.items()}
     store = Store(folder, {"model": _digest(config.model), "prompts": _of(prompts), "tokens": config.tokens})
     study, cells = Study(config), all_cells(methods)
