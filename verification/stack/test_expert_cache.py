@@ -193,14 +193,14 @@ def test_adaptive_by_hand():
     """Four experts used in 8, 4, 2 and 1 of 10 tokens, room for two whole ones (34 bytes).
 
     Plain decoding, one token: slices are worth .8 .8 .4 .4 .2 ...: both slices of the first two. With five draft
-    steps per pass and 16 tokens a pass, MSB slices are worth 5.0, 3.0, 1.97 and 1.31, LSB slices at most 1: MSB slices
-    of the first three.
+    steps per pass and 16 tokens a pass, MSB slices are worth 5.0, 3.0, 1.97 and 1.31, LSB slices at most 1: four MSB
+    slices where 36 bytes have room for them.
     """
     counts = [8, 4, 2, 1]
     plain = allocate("adaptive", counts, 10, SIZES, 34)
     assert plain.tolist() == [[True, True], [True, True], [False, False], [False, False]]
-    drafting = allocate("adaptive", counts, 10, SIZES, 34, batch_tokens=16, draft_weight=5)
-    assert drafting.tolist() == [[True, False], [True, False], [True, False], [False, False]]
+    drafting = allocate("adaptive", counts, 10, SIZES, 36, batch_tokens=16, draft_weight=5)
+    assert drafting.tolist() == [[True, False]] * 4
 
 
 def test_adaptive_beats_the_published_allocation_at_batch_one():

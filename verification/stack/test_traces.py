@@ -271,6 +271,7 @@ def test_import(tmp_path):
     short = excerpt(trace, 1, 15)
     np.testing.assert_array_equal(short.experts, data["experts"][12:27])
     assert short.domain_of_sequence.tolist() == [1]
+    np.testing.assert_array_equal(excerpt(trace, 2, 5).experts, data["experts"][[*range(5), *range(12, 17)]])
     with pytest.raises(UserError, match="at most 1 sequences"):
         excerpt(trace, 2, 15)
 
