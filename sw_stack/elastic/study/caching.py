@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from sw_stack.elastic.cache_replay import replay
-from sw_stack.elastic.che import lru_hit_rate
+from sw_stack.elastic.cache_study import che_hit_rates
 from sw_stack.elastic.slices import SliceSizes
 from sw_stack.workloads.trace import Trace
-from sw_stack.workloads.trace_statistics import expert_counts
 
 FRACTIONS = (0.0625, 0.125, 0.25, 0.375, 0.5, 0.75)
 BATCHES = (1, 8)
@@ -19,9 +16,9 @@ _SIZES = SliceSizes.of_weights(32)
 
 
 def hit_rates(trace: Trace) -> dict:
-    """MSB hit rates by policy and batch, over ``FRACTIONS`` of a layer's experts, and Che's for LRU at batch 1."""
+    """MSB hit rates by policy and batch, over ``FRACTIONS`` of a layer's experts, and Che's of LRU at batch 1."""
     found: dict[str, list[float]] = {"fraction": list(FRACTIONS)}
-    entries = [int(fraction * trace.num_experts) for fraction in FRACTIONS]
+    entries = [round(fraction * trace.num_experts) for fraction in FRACTIONS]
     for policy in POLICIES:
         for batch in BATCHES:
             found[f"{policy} batch {batch}"] = [
@@ -36,6 +33,7 @@ def hit_rates(trace: Trace) -> dict:
                 ).msb_hit_rate
                 for count in entries
             ]
-    shares = expert_counts(trace).sum(axis=0) / trace.tokens
-    found["che batch 1"] = [float(np.mean([lru_hit_rate(row, count) for row in shares])) for count in entries]
+    che = [che_hit_rates(trace, count, 1) for count in entries]
+    found["che pooled"] = [pooled for pooled, _ in che]
+    found["che within sequences"] = [within for _, within in che]
     return found

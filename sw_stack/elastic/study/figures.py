@@ -198,7 +198,8 @@ def _draw_hits(axes: Axes, name: str, rates: dict) -> None:
         if series == "fraction":
             continue
         if series.startswith("che"):
-            axes.plot(rates["fraction"], values, ":", color="#0072B2", label="Che approximation of LRU, batch 1")
+            line = ":" if series == "che pooled" else "-."
+            axes.plot(rates["fraction"], values, line, color="#000000", linewidth=1, label=f"{series} (LRU, batch 1)")
             continue
         colour, marker = styles[series.split()[0]]
         line = "-" if series.endswith("batch 1") else "--"
