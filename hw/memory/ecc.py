@@ -10,7 +10,7 @@ from functools import reduce
 from itertools import combinations
 from operator import xor
 
-from amaranth.hdl import Array, Const, Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -100,17 +100,17 @@ class EccDecoder(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         columns = hsiao_columns()
-        known = set(columns) | {1 << check for check in range(ECC_CHECK_BITS)}
-        is_known = Array(Const(value in known, 1) for value in range(1 << ECC_CHECK_BITS))
+        every_column = [*columns, *(1 << check for check in range(ECC_CHECK_BITS))]
         for w in range(self._words):
             word = self.data.word_select(w, ECC_WORD_BITS)
             syndrome = Signal(ECC_CHECK_BITS, name=f"syndrome_{w}")
             parities = zip(_checks(word), self.check.word_select(w, ECC_CHECK_BITS), strict=True)
             m.d.comb += [syndrome[i].eq(computed ^ read) for i, (computed, read) in enumerate(parities)]
+            one_wrong = Cat(syndrome == column for column in every_column).any()
             fixed = self.corrected_data.word_select(w, ECC_WORD_BITS)
             m.d.comb += [
-                self.corrected[w].eq(is_known[syndrome]),
-                self.uncorrectable[w].eq((syndrome != 0) & ~is_known[syndrome]),
+                self.corrected[w].eq(one_wrong),
+                self.uncorrectable[w].eq((syndrome != 0) & ~one_wrong),
                 *(fixed[bit].eq(word[bit] ^ (syndrome == column)) for bit, column in enumerate(columns)),
             ]
         return m

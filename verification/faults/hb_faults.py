@@ -171,7 +171,7 @@ _CONTROL = (
     Fault(
         name="hb-rtl-ecc-even-syndrome-corrected",
         file="hw/memory/ecc.py",
-        before="self.uncorrectable[w].eq((syndrome != 0) & ~is_known[syndrome])",
+        before="self.uncorrectable[w].eq((syndrome != 0) & ~one_wrong)",
         after="self.uncorrectable[w].eq(0)",
         reason="Double errors pass silently.",
         tests=(f"{_ECC}::test_decoder_on_all_single_and_double_errors",),
