@@ -58,7 +58,7 @@ def test_a_step_is_looked_up_before_anything_is_replaced():
     rows = [[0, 1], [0, 1], [2, 0], [0, 2]]
     assert _hits(rows, 3, "lru", 2) == 2 + 1 + 2
     # With one entry the expert kept is used by both tokens; the other, as recent, does not push it out.
-    assert _hits([[0, 1], [0, 1]], 3, "lru", 1) == 1
+    assert _hits([[0, 1], [0, 2]], 3, "lru", 1) == 1
 
 
 def best_hits(rows, num_experts, entries):
