@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -111,6 +112,19 @@ def test_changing_the_depth_is_lossless(mode: str) -> None:
     one = decoder("elastic", "4", mode=mode)
     assert texts(one.decode(prompts(4, 4), 40, GREEDY, 9), 4) == plain(4, 40, GREEDY)
     assert len(one.statistics.depths) > 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_end_token_ends_a_text_inside_a_draft(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a token of the text as end token, every sequence ends before its first one, others go on."""
+    runtime, tokens = moe_runtime(), 18
+    whole = plain(3, tokens, GREEDY)
+    end = whole[0][7]
+    monkeypatch.setattr(runtime, "config", replace(runtime.config, end_tokens=(end,)))
+    expected = [text[: text.index(end)] if end in text else text for text in whole]
+    assert [len(text) for text in expected] != [tokens] * 3
+    assert texts(decode_plain(runtime, prompts(3, 3), tokens, GREEDY, 9), 3) == expected
+    assert texts(decoder(method, "4").decode(prompts(3, 3), tokens, GREEDY, 9), 3) == expected
 
 
 def test_rejection_yields_the_same_text_for_any_batch() -> None:
