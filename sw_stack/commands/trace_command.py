@@ -200,8 +200,14 @@ def _cache_table(runs, points, batch: int):
 
 @command.command("capture")
 def capture(
-    model: Annotated[Path, Argument(help="Folder with config.json, safetensors and tokenizer.json.")],
-    text: Annotated[list[Path], Option(help="Text file; its name labels the domain. Repeat for more.")],
+    model: Annotated[
+        Path | None,
+        Argument(help="Folder with config.json, safetensors and tokenizer.json; default: the shipped model."),
+    ] = None,
+    text: Annotated[
+        list[Path] | None,
+        Option(help="Text file; its name labels the domain. Repeat for more; default: held-out texts."),
+    ] = None,
     engine: Annotated[
         str, Option(help="runtime (bit-exact, this project's) or transformers (any MoE model).")
     ] = "runtime",
@@ -220,9 +226,12 @@ def capture(
     engine wants torch and transformers (pip install -e .[verify]) and takes
     any of its MoE models through hooks on their routers.
     """
+    from sw_stack.commands.generate_command import DEFAULT_MODEL
     from sw_stack.commands.trace_capture import capture_folder
+    from sw_stack.elastic.study.texts import HELD_OUT
     from sw_stack.workloads.trace import write_trace
 
+    model, text = model or DEFAULT_MODEL, text or sorted(HELD_OUT.glob("*.txt"))
     trace = capture_folder(model, text, engine, sequence, sequences, licence, quiet)
     write_trace(to, trace)
     config = {"model": model.name, "text": [path.name for path in text], "engine": engine, "sequence": sequence}
