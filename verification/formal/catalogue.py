@@ -95,7 +95,7 @@ PROPERTIES: tuple[Property, ...] = (
         "induction k=1",
         _inductive(lambda: streams.waiting_results(PeArray), 13),
     ),
-    _true("accumulator", "chains sum their groups, in order", "12 steps", _steps(streams.group_accumulator, 12)),
+    _true("accumulator", "chains sum their groups, in order", "11 steps", _steps(streams.group_accumulator, 11)),
     _true("pe-array", "beats meet their weights, once", "14 steps", _steps(streams.pe_array, 14)),
     _false("weight-feed", "keep is ignored", _steps(lambda: streams.weight_feed(True), 8)),
     _false("mac-array", "one advance less", _steps(lambda: streams.mac_array(True), 6)),
