@@ -62,6 +62,7 @@ class SpeculativeDecoder:
     Attributes
     ----------
     statistics, meter, scheduler : of the last ``decode``
+    kv_bytes_per_sequence : mean in the last round
     reasons : depth and reason of every change of mind, by round
     """
 
@@ -80,6 +81,7 @@ class SpeculativeDecoder:
         )
         self.scheduler = DepthScheduler(speculation.mode, self.shape, predictor, self.meter)
         self.statistics = SpeculationStatistics(0, self.shape.depth)
+        self.kv_bytes_per_sequence = 0.0
         self.reasons: list[tuple[int, Decision]] = []
         self._restricted = bool(drafter) and drafter.reads is WeightReads.MSB_SLICES
         self._counts = np.zeros(hot_set.resident.shape[:2], np.int64)
@@ -113,6 +115,7 @@ class SpeculativeDecoder:
     def _round(self, active: list[Sequence], tokens: int, sampling: SamplingConfig) -> Iterator[Emitted]:
         kv_bytes = sum(s.cache.length * s.cache.bytes_per_position for s in active)
         decision = self.scheduler.decide(len(active), kv_bytes, self.statistics)
+        self.kv_bytes_per_sequence = kv_bytes / len(active)
         self._note(decision)
         trees = self._draft(active, decision.depth, tokens, sampling, kv_bytes)
         result = self.runtime.forward(

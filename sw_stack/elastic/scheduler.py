@@ -20,6 +20,7 @@ MODES = ("always", "auto", "adaptive")
 """always: draft in every round. auto: full depth or AR. adaptive: the best depth from 0 to full."""
 FIRST_PROBES = 4
 PROBE_EVERY = 32
+LARGEST_BATCH = 64
 _NO_TRIALS_YET = 0.5
 """Acceptance of a depth that was never tried (assumed; only until it is)."""
 
@@ -77,7 +78,18 @@ class DepthScheduler:
         k = self.meter.config.top_k
         return f"; layer {layer} holds {fewest} experts, fewer than top-{k}: AR offered" if fewest < k else ""
 
-    def seconds_per_token(self, depth: int, batch: int, kv_bytes: int, statistics: SpeculationStatistics) -> float:
+    def batch_threshold(self, kv_bytes: float, statistics: SpeculationStatistics) -> int | None:
+        """Smallest batch, up to ``LARGEST_BATCH``, in which full depth is predicted to beat AR; None if there is none.
+
+        ``kv_bytes`` of one sequence.
+        """
+        for batch in range(1, LARGEST_BATCH + 1):
+            times = [self.seconds_per_token(d, batch, batch * kv_bytes, statistics) for d in (0, self.shape.depth)]
+            if times[1] < times[0]:
+                return batch
+        return None
+
+    def seconds_per_token(self, depth: int, batch: int, kv_bytes: float, statistics: SpeculationStatistics) -> float:
         """Predicted seconds of a round over its expected new tokens, all sequences together."""
         width = self.shape.width
         passes = [self.meter.expected_draft(batch * (1 if i == 0 else width), kv_bytes) for i in range(depth)]

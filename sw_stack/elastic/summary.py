@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sw_stack.elastic.rounds import SpeculativeDecoder
+from sw_stack.elastic.scheduler import LARGEST_BATCH
 
 
 def record(decoder: SpeculativeDecoder) -> dict:
@@ -34,9 +35,17 @@ def record(decoder: SpeculativeDecoder) -> dict:
         "lpddr_verify_bytes": meter.verify.lpddr_bytes,
         "lpddr_refill_bytes": meter.refill_bytes,
         "refill_free_bytes": hot_set.free_bytes,
+        "predicted_batch_threshold": _threshold(decoder),
         "rounds_by_depth": {str(depth): count for depth, count in sorted(statistics.depths.items())},
         "decisions": [{"round": number, "depth": d.depth, "reason": d.reason} for number, d in decoder.reasons],
     }
+
+
+def _threshold(decoder: SpeculativeDecoder) -> int | None:
+    """Smallest batch in which drafting is predicted to pay, with what was measured in this run."""
+    if not decoder.shape.depth:
+        return None
+    return decoder.scheduler.batch_threshold(decoder.kv_bytes_per_sequence, decoder.statistics)
 
 
 def show(decoder: SpeculativeDecoder, console: Console) -> None:
@@ -68,6 +77,10 @@ def show(decoder: SpeculativeDecoder, console: Console) -> None:
     )
     say(f"cache hits              {100 * run['cache_hit_rate']:.1f} % of them had their MSB slice in HB")
     console.print(_bytes_table(run))
+    if decoder.shape.depth:
+        threshold = run["predicted_batch_threshold"]
+        found = f"pays from batch {threshold} on" if threshold else f"does not pay up to batch {LARGEST_BATCH}"
+        say(f"drafting {found}, as predicted by {decoder.scheduler.predictor.name} with what was measured here")
     for decision in run["decisions"][-3:]:
         say(f"from round {decision['round']}: {decision['reason']}")
 

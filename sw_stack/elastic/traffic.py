@@ -125,7 +125,7 @@ class TrafficMeter:
 
     # --- expectations, for scheduling ----------------------------------------------------------------------
 
-    def expected_verify(self, tokens: int, kv_bytes: int) -> PassWork:
+    def expected_verify(self, tokens: int, kv_bytes: float) -> PassWork:
         """Work of a target pass over ``tokens``, experts used independently as often as in the last phase."""
         reached = 1 - (1 - np.minimum(self.hot_set.usage, 1)) ** tokens
         resident = self.hot_set.resident & (self.draft_reads is not WeightReads.COPY)
@@ -136,7 +136,7 @@ class TrafficMeter:
         macs = 2.0 * (tokens * self.dense_weights + pairs * self.expert_weights)
         return PassWork(WHOLE_BYTES * self.dense_weights + near + kv_bytes, far, macs)
 
-    def expected_draft(self, tokens: int, kv_bytes: int) -> PassWork:
+    def expected_draft(self, tokens: int, kv_bytes: float) -> PassWork:
         """Work of a draft pass over ``tokens``."""
         if self.draft_reads is WeightReads.OWN:
             return PassWork(self.own_weights * WHOLE_BYTES, 0.0, 2.0 * tokens * self.own_weights)

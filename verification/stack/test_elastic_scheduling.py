@@ -79,6 +79,19 @@ def test_predicted_time_per_token_is_that_of_the_formula() -> None:
     assert scheduler.seconds_per_token(2, 4, 10, statistics(0.5)) == pytest.approx(seconds / 7)
 
 
+def test_the_batch_threshold_is_the_smallest_batch_where_drafting_pays() -> None:
+    """With all accepted and free drafts it is 1, with nothing accepted there is none; else below it AR is cheaper."""
+    one = meter(4)
+    assert DepthScheduler("auto", TreeShape(4), Fixed(0, 1), one).batch_threshold(0, statistics(1.0)) == 1
+    assert DepthScheduler("auto", TreeShape(4), Fixed(1, 1), one).batch_threshold(0, statistics(0.0)) is None
+    scheduler = DepthScheduler("auto", TreeShape(4), Fixed(0.05, 1), one)
+    threshold = scheduler.batch_threshold(0, statistics(0.4))
+    assert 1 < threshold < 64
+    for batch, pays in ((threshold - 1, False), (threshold, True)):
+        ar, draft = (scheduler.seconds_per_token(depth, batch, 0, statistics(0.4)) for depth in (0, 4))
+        assert (draft < ar) is pays
+
+
 def test_adaptive_depth_stops_where_drafting_no_longer_pays() -> None:
     """With falling acceptance a depth between 0 and full is chosen."""
     falling = statistics(1.0)
