@@ -5,9 +5,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 
 import typer
-from rich.table import Table
 
-from sw_stack.reports.terminal import console
+from sw_stack.reports.terminal import console, table
 
 # (distribution, what it is needed for, how to get it)
 PACKAGES = (
@@ -43,7 +42,7 @@ def _program_version(program: str, arguments: tuple[str, ...]) -> str | None:
 
 def command() -> None:
     """Check the tools: found, version, what each is for, what to install. Exit status 1 where one is missing."""
-    table = Table("tool", "version", "needed for", "if missing")
+    rows = table("tool", "version", "needed for", "if missing")
     missing = 0
     for name, purpose, remedy in PACKAGES:
         try:
@@ -51,11 +50,11 @@ def command() -> None:
         except PackageNotFoundError:
             found = None
         missing += found is None
-        table.add_row(name, found or "[red]not found[/red]", purpose, "" if found else remedy)
+        rows.add_row(name, found or "[red]not found[/red]", purpose, "" if found else remedy)
     for name, arguments, purpose, remedy in PROGRAMS:
         found = _program_version(name, arguments)
         missing += found is None
-        table.add_row(name, found or "[red]not found[/red]", purpose, "" if found else remedy)
-    console().print(table)
+        rows.add_row(name, found or "[red]not found[/red]", purpose, "" if found else remedy)
+    console().print(rows)
     if missing:
         raise typer.Exit(1)

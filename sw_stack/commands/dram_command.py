@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from typer import Argument, Option
 
 from hw.errors import UserError, nearest
 from hw.files import write_atomic
+from sw_stack.reports import terminal
 
 DEVICES = ("lpddr5", "hb")
 PATTERNS = ("stream", "random", "trace")
@@ -74,7 +74,7 @@ def command(
     if json_path:
         written.append(write_atomic(json_path, json.dumps(document, indent=1, allow_nan=False) + "\n"))
     if not quiet:
-        console = Console()
+        console = terminal.console()
         for table in tables:
             console.print(table)
         for path in written:

@@ -8,15 +8,15 @@ from rich.table import Table
 
 from hw.errors import UserError, nearest
 from hw.params import CHIPS
-from sw_stack.reports.terminal import console
+from sw_stack.reports.terminal import console, table
 
 
 def _chips() -> Table:
-    table = Table("chip", "PEs", "rows x columns x depth", "slice MACs / PE", "dot units / FP32 unit", "chains", "note")
+    rows = table("chip", "PEs", "rows x columns x depth", "slice MACs / PE", "dots / FP32 unit", "chains", "note")
     for chip in CHIPS.values():
         a = chip.array
         size = f"{a.rows} x {a.columns} x {a.depth}"
-        table.add_row(
+        rows.add_row(
             chip.name,
             str(chip.pes),
             size,
@@ -25,16 +25,16 @@ def _chips() -> Table:
             str(a.chains),
             chip.note,
         )
-    return table
+    return rows
 
 
 def _blocks() -> Table:
     from rtl_gen.blocks import BLOCKS
 
-    table = Table("block", "what it is")
+    rows = table("block", "what it is")
     for name, block in BLOCKS.items():
-        table.add_row(name, block.summary)
-    return table
+        rows.add_row(name, block.summary)
+    return rows
 
 
 def _models() -> Table:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from typer import Option
 
 from hw.errors import UserError
 from hw.files import write_atomic
+from sw_stack.reports import terminal
 
 MOST_TENSOR_VALUES = 1 << 18
 """Values sampled from a given tensor, so that any file takes seconds."""
@@ -109,7 +109,7 @@ def _document(study, conclusion: list[str], weights: Path | None) -> dict:
 
 
 def _print(study, conclusion: list[str], written: list[Path]) -> None:
-    console = Console()
+    console = terminal.console()
     config = study.config
     console.print(
         f"[bold]4-bit drafts beside an INT8 target[/bold], groups of 32 inputs. Generated matrices "

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from hw.files import write_atomic
 from hw.params import chip as chip_named
+from sw_stack.reports import terminal
 
 if TYPE_CHECKING:
     from rtl_gen.cost_study import CostStudy
@@ -64,7 +65,7 @@ def command(
             study = run_study(sizes, cells, hear)
             results = study.units
 
-    console = Console()
+    console = terminal.console()
     console.print(_units_table(f"{block or 'units'} of chip {chip}, {about}", results))
     if study:
         for table in _study_tables(study):
