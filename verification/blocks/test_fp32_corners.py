@@ -1,9 +1,9 @@
-"""Fp32Adder: sums that injected faults showed to be missing elsewhere, worked by hand."""
+"""Fp32Adder and ScaleMultiplier: values that injected faults showed to be missing elsewhere, worked by hand."""
 
 import pytest
 from amaranth.sim import Simulator
 
-from hw.array.fp32 import Fp32Adder
+from hw.array.fp32 import Fp32Adder, ScaleMultiplier
 from hw.params import ArrayParams
 
 # (a, b, a + b) as FP32 bits.
@@ -30,6 +30,25 @@ def test_sticky_bit_survives_a_carry(a, b, total):
             ctx.set(dut.advance, 1)
             await ctx.tick()
             assert ctx.get(dut.total) == total
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-9)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+@pytest.mark.parametrize("e8m0", [0, 1])
+def test_most_negative_dot(e8m0):
+    """-2^17 x 1: the one 18-bit number whose magnitude needs all 18 bits."""
+    dut = ScaleMultiplier(ArrayParams(rows=1, columns=1, depth=32, scale_stages=1))
+
+    async def bench(ctx):
+        ctx.set(dut.dot, -(1 << 17))
+        ctx.set(dut.scale, 128 if e8m0 else 0x3C00)
+        ctx.set(dut.e8m0, e8m0)
+        ctx.set(dut.advance, 1)
+        await ctx.tick()
+        assert ctx.get(dut.product) == 0xC8000000
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-9)
