@@ -5,6 +5,8 @@ from pathlib import Path
 from hw.errors import UserError
 
 ENGINES = ("runtime", "transformers")
+FLOAT_BELOW = 1 << 30
+"""Stored bytes below which transformers runs in float32, for routing without rounding."""
 
 
 def _sequences(tokenizer, texts: list[Path], length: int, most: int) -> tuple[list[list[int]], list[str]]:
@@ -49,6 +51,8 @@ def capture_folder(folder: Path, texts: list[Path], engine: str, length: int, mo
             raise UserError(f"{folder / 'config.json'}: must be a configuration with vocab_size: {error}") from error
         stored = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         active = stored // 2  # of BF16 weights, as if all were used: an upper bound where the family is unknown
+        in_float = stored < FLOAT_BELOW
+        stored *= 2 if in_float else 1
     else:
         checkpoint = open_checkpoint(folder)
         config, vocab = checkpoint.config, checkpoint.config.vocab
@@ -66,7 +70,7 @@ def capture_folder(folder: Path, texts: list[Path], engine: str, length: int, mo
     names = ", ".join(path.name for path in texts)
     about = {"source": f"elmoe3d trace capture, {engine}: {names}", "licence": licence}
     if engine == "transformers":
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32 if stored < 2**30 else "auto")
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32 if in_float else "auto")
         return capture_transformers(model.eval(), pieces, domains, name=folder.resolve().name, **about)
 
     from sw_stack.models.quantized_model import QuantizedModel
