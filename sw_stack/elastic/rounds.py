@@ -63,7 +63,7 @@ class SpeculativeDecoder:
     ----------
     statistics, meter, scheduler : of the last ``decode``
     kv_bytes_per_sequence : mean in the last round
-    reasons : depth and reason of every change of mind, by round
+    reasons : (round, decision) at every change of depth, and between measuring and choosing
     """
 
     def __init__(
@@ -216,5 +216,6 @@ class SpeculativeDecoder:
 
     def _note(self, decision: Decision) -> None:
         self.statistics.depths[decision.depth] = self.statistics.depths.get(decision.depth, 0) + 1
-        if not self.reasons or self.reasons[-1][1].depth != decision.depth:
+        last = self.reasons[-1][1] if self.reasons else None
+        if last is None or (last.depth, last.measuring) != (decision.depth, decision.measuring):
             self.reasons.append((sum(self.statistics.depths.values()), decision))

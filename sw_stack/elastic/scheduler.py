@@ -27,10 +27,11 @@ _NO_TRIALS_YET = 0.5
 
 @dataclass(frozen=True)
 class Decision:
-    """Depth of the next round (0 = AR), and why."""
+    """Depth of the next round (0 = AR), and why; ``measuring`` where it was not chosen but acceptance is measured."""
 
     depth: int
     reason: str
+    measuring: bool = False
 
 
 class DepthScheduler:
@@ -60,7 +61,7 @@ class DepthScheduler:
         if self.mode == "always":
             return Decision(full, "drafting in every round was asked for" + offer)
         if self._rounds <= FIRST_PROBES or self._rounds % PROBE_EVERY == 0:
-            return Decision(full, f"round {self._rounds} measures acceptance{offer}")
+            return Decision(full, f"round {self._rounds} measures acceptance{offer}", True)
         depths = (0, full) if self.mode == "auto" else range(full + 1)
         times = {depth: self.seconds_per_token(depth, batch, kv_bytes, statistics) for depth in depths}
         best = min(times, key=times.get)
