@@ -15,6 +15,7 @@ from sw_stack.elastic.slices import SliceSizes, allocate, check_allocation
 from sw_stack.models.architectures import ModelConfig
 from sw_stack.models.runtime import LayerRouting
 
+MXFP4_BITS_PER_WEIGHT = 4.25
 POLICIES = ("hot", "random", "static")
 """hot: most used in the last draft phase. random: drawn once from a seed. static: most used over given counts."""
 
@@ -25,7 +26,9 @@ def expert_weights(config: ModelConfig) -> int:
 
 
 def expert_sizes(config: ModelConfig) -> SliceSizes:
-    """Bytes of one routed expert's slices."""
+    """Bytes of one routed expert's slices; MXFP4 experts have one slice, 4 bits and an 8-bit scale per 32 weights."""
+    if config.moe.mxfp4:
+        return SliceSizes(int(expert_weights(config) * MXFP4_BITS_PER_WEIGHT / 8), 0)
     return SliceSizes.of_weights(expert_weights(config))
 
 

@@ -73,6 +73,7 @@ class TrafficMeter:
     def __post_init__(self) -> None:
         moe_layers = int(sum(self.config.moe_layers))
         self.expert_weights = expert_weights(self.config)
+        self._expert_passes = 1 if self.config.moe.mxfp4 else 2  # slices that a full product takes
         self._streamed = np.zeros(self.hot_set.resident.shape, np.bool_)
         self.dense_weights = matrix_weights(self.config) - moe_layers * self.config.experts * self.expert_weights
 
@@ -92,8 +93,8 @@ class TrafficMeter:
             pairs += int((record.chosen >= 0).sum())
         macs = one.tokens * self.dense_weights + pairs * self.expert_weights
         self.draft += PassWork(
-            MSB_BYTES * (self.dense_weights + near * self.expert_weights) + kv_bytes,
-            MSB_BYTES * far * self.expert_weights,
+            MSB_BYTES * self.dense_weights + near * self.hot_set.sizes.msb_bytes + kv_bytes,
+            float(far * self.hot_set.sizes.msb_bytes),
             float(macs),
         )
 
@@ -120,7 +121,7 @@ class TrafficMeter:
             pairs += int((record.chosen >= 0).sum())
         self.hot_set.end_pass()
         self._streamed[:] = False
-        macs = 2.0 * (tokens * self.dense_weights + pairs * self.expert_weights)
+        macs = 2.0 * tokens * self.dense_weights + self._expert_passes * pairs * self.expert_weights
         self.verify += PassWork(WHOLE_BYTES * self.dense_weights + near + kv_bytes, float(far), macs)
 
     # --- expectations, for scheduling ----------------------------------------------------------------------
@@ -133,7 +134,7 @@ class TrafficMeter:
         near = float((reached[:, :, None] * resident * bytes_of).sum())
         far = float((reached[:, :, None] * ~resident * bytes_of).sum())
         pairs = tokens * self.config.top_k * len(reached)
-        macs = 2.0 * (tokens * self.dense_weights + pairs * self.expert_weights)
+        macs = 2.0 * tokens * self.dense_weights + self._expert_passes * pairs * self.expert_weights
         return PassWork(WHOLE_BYTES * self.dense_weights + near + kv_bytes, far, macs)
 
     def expected_draft(self, tokens: int, kv_bytes: float) -> PassWork:
@@ -152,8 +153,8 @@ class TrafficMeter:
         near, far = float((reached * held).sum()), float((reached * ~held).sum())
         pairs = tokens * self.config.top_k * len(reached)
         return PassWork(
-            MSB_BYTES * (self.dense_weights + near * self.expert_weights) + kv_bytes,
-            MSB_BYTES * far * self.expert_weights,
+            MSB_BYTES * self.dense_weights + near * self.hot_set.sizes.msb_bytes + kv_bytes,
+            far * self.hot_set.sizes.msb_bytes,
             float(tokens * self.dense_weights + pairs * self.expert_weights),
         )
 
