@@ -56,6 +56,8 @@ def _trials(killer: Killer, options: argparse.Namespace) -> list[Trial]:
                 trials.append(Trial(block, killer.job(fault.file, fault.patched(killer.snapshot), tests), fault.name))
     if not options.named_only:
         for target in chosen:
+            if target.on_demand and options.block == "all":
+                continue
             source = (killer.snapshot / target.file).read_text()
             for mutation in sample(source, options.count, f"{target.name}:{options.seed}"):
                 job = killer.job(target.file, mutation.apply(source), target.tests)

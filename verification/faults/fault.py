@@ -64,8 +64,13 @@ class Fault:
 
 @dataclass(frozen=True)
 class Target:
-    """A source file mutated at random: ``name`` is the block (``make mutate BLOCK=name``)."""
+    """A source file mutated at random: ``name`` is the block (``make mutate BLOCK=name``).
+
+    on_demand  mutated at random only where the block is named: a run over all blocks tries its named faults alone.
+               For blocks whose tests take minutes per mutant, compiled models above all.
+    """
 
     name: str
     file: str
     tests: tuple[str, ...]
+    on_demand: bool = False

@@ -21,14 +21,14 @@ _FAST = "cycle_model/hb/fast.py"
 _RULES = "verification/bench/dram_checker.py"
 
 TARGETS = (
-    Target("hb_controller", _RTL, tests=(_GOLDEN, _CONTROLLER, _ECC)),
-    Target("hb_data", _DATA, tests=(_GOLDEN, _CONTROLLER, _ECC)),
-    Target("hb_refresh", _REFRESH, tests=(_GOLDEN, _CONTROLLER)),
-    Target("hb_ecc", "hw/memory/ecc.py", tests=(_ECC,)),
-    Target("hb_timing", "hw/timing.py", tests=(_TIMING, _GOLDEN, _STREAM)),
-    Target("hb_exact", _EXACT, tests=(_GOLDEN, _MODELS)),
-    Target("hb_fast", _FAST, tests=(_GOLDEN, _MODELS)),
-    Target("hb_checker", _RULES, tests=(_CHECKER, _TIMING)),
+    Target("hb_controller", _RTL, tests=(_GOLDEN, _CONTROLLER, _ECC), on_demand=True),
+    Target("hb_data", _DATA, tests=(_GOLDEN, _CONTROLLER, _ECC), on_demand=True),
+    Target("hb_refresh", _REFRESH, tests=(_GOLDEN, _CONTROLLER), on_demand=True),
+    Target("hb_ecc", "hw/memory/ecc.py", tests=(_ECC,), on_demand=True),
+    Target("hb_timing", "hw/timing.py", tests=(_TIMING, _GOLDEN, _STREAM), on_demand=True),
+    Target("hb_exact", _EXACT, tests=(_GOLDEN, _MODELS), on_demand=True),
+    Target("hb_fast", _FAST, tests=(_GOLDEN, _MODELS), on_demand=True),
+    Target("hb_checker", _RULES, tests=(_CHECKER, _TIMING), on_demand=True),
 )
 
 

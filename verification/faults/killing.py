@@ -28,6 +28,7 @@ from verification.faults.sources import PACKAGES, closure
 HEAVY = ("amaranth.sim", "amaranth.back.rtlil", "numpy", "numba", "ml_dtypes", "hypothesis", "pytest")
 # A test may take this much processor time, and so often what it took without a fault; a whole run likewise.
 LEAST_SECONDS = 3
+COMPILE_SECONDS = 60  # more, where the patched file holds Numba kernels that must be compiled anew
 FACTOR = 3
 START_SECONDS = 20  # what a run takes beside its tests, at most
 
@@ -40,6 +41,11 @@ class Job:
     file: str
     text: str | None
     tests: tuple[str, ...]
+
+    @property
+    def least_seconds(self) -> float:
+        """Processor time that any one test may take."""
+        return COMPILE_SECONDS if self.text is not None and "njit" in self.text else LEAST_SECONDS
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,9 @@ class Verdict:
 class _Watch:
     """Pytest plugin in the child: cheapest test first, a time limit per test, who failed first."""
 
-    def __init__(self, known: dict[str, float]):
+    def __init__(self, known: dict[str, float], least: float):
         self._known = known
+        self._least = least
         self._start = 0.0
         self.seconds: dict[str, float] = {}  # processor time per test
         self.failed = ""
@@ -76,7 +83,7 @@ class _Watch:
     def pytest_runtest_logstart(self, nodeid) -> None:
         self._start = time.process_time()
         if nodeid in self._known:
-            signal.setitimer(signal.ITIMER_PROF, LEAST_SECONDS + FACTOR * self._known[nodeid])
+            signal.setitimer(signal.ITIMER_PROF, self._least + FACTOR * self._known[nodeid])
 
     def pytest_runtest_logfinish(self, nodeid) -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -198,7 +205,7 @@ class Killer:
     def _limit(self, job: Job) -> int:
         if job.text is None:
             return 3600
-        return int(START_SECONDS + FACTOR * self._baselines[job.tests]["processor_seconds"])
+        return int(START_SECONDS + job.least_seconds + FACTOR * self._baselines[job.tests]["processor_seconds"])
 
     def _fork(self, slot: int, job: Job) -> int:
         place = self._slots[slot]
@@ -247,7 +254,7 @@ def _child(place: Path, job: Job, known: dict[str, float], limit: int) -> None:
         importlib.invalidate_caches()
         import pytest
 
-        watch = _Watch(known)
+        watch = _Watch(known, job.least_seconds)
         code = int(pytest.main(["-x", "-q", "-m", "not full", "--rootdir", str(place), *job.tests], plugins=[watch]))
         Path("report.json").write_text(json.dumps({"by": watch.failed, "seconds": watch.seconds}))
     finally:

@@ -15,13 +15,13 @@ _FAST = "cycle_model/lpddr/stream.py"
 _RULES = "verification/bench/lpddr5_checker.py"
 
 TARGETS = (
-    Target("lpddr_timing", _TIMING, tests=(_TIMELINES, _MEMORY)),
-    Target("lpddr_exact", _EXACT, tests=(_TIMELINES, _MEMORY, _CHECKER)),
-    Target("lpddr_channel", "cycle_model/lpddr/channel.py", tests=(_TIMELINES, _MEMORY)),
-    Target("lpddr_stream", _FAST, tests=(_STREAM,)),
-    Target("lpddr_checker", _RULES, tests=(_CHECKER,)),
-    Target("lpddr_addressing", "cycle_model/lpddr/addressing.py", tests=(_MEMORY,)),
-    Target("dram_layout", "sw_stack/compiler/layout.py", tests=(_COMMAND,)),
+    Target("lpddr_timing", _TIMING, tests=(_TIMELINES, _MEMORY), on_demand=True),
+    Target("lpddr_exact", _EXACT, tests=(_TIMELINES, _MEMORY, _CHECKER), on_demand=True),
+    Target("lpddr_channel", "cycle_model/lpddr/channel.py", tests=(_TIMELINES, _MEMORY), on_demand=True),
+    Target("lpddr_stream", _FAST, tests=(_STREAM,), on_demand=True),
+    Target("lpddr_checker", _RULES, tests=(_CHECKER,), on_demand=True),
+    Target("lpddr_addressing", "cycle_model/lpddr/addressing.py", tests=(_MEMORY,), on_demand=True),
+    Target("dram_layout", "sw_stack/compiler/layout.py", tests=(_COMMAND,), on_demand=True),
 )
 
 
