@@ -26,12 +26,12 @@ DIGESTS = {
 }
 
 
-def digest(cache: Path, *options: str, python: str = sys.executable, **environment: str) -> dict:
-    """Report of ``runtime_digest`` run by itself, everything compiled anew."""
+def digest(*options: str, python: str = sys.executable, **environment: str) -> dict:
+    """Report of ``runtime_digest`` run by itself; an own ``NUMBA_CACHE_DIR`` has everything compiled anew."""
     done = subprocess.run(
         [python, "-m", "verification.bench.runtime_digest", *options],
         cwd=ROOT,
-        env={**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -45,7 +45,7 @@ def test_digests_and_machine_code(tmp_path):
 
     A kernel compiled with permission to contract shows that the search finds both where they are.
     """
-    report = digest(tmp_path, "--assembly")
+    report = digest("--assembly", NUMBA_CACHE_DIR=str(tmp_path))
     assert report["digests"] == DIGESTS
     assert len(report["kernels"]) >= 25
     assert {name: found for name, found in report["kernels"].items() if found} == {}
@@ -54,12 +54,25 @@ def test_digests_and_machine_code(tmp_path):
         assert any(found.startswith("vfmadd") for found in report["control"])
 
 
-def test_digests_without_cpu_features(tmp_path):
-    """NumPy without any optional CPU feature and kernels compiled for plain x86-64 (SSE2): the same digests."""
+def _optional_features() -> str:
     enabled = np._core._multiarray_umath.__cpu_features__
-    optional = [name for name in np._core._multiarray_umath.__cpu_dispatch__ if enabled[name]]
+    return " ".join(name for name in np._core._multiarray_umath.__cpu_dispatch__ if enabled[name])
+
+
+def test_digests_without_numpy_cpu_features():
+    """NumPy without any optional CPU feature: the same digests."""
+    report = digest(NPY_DISABLE_CPU_FEATURES=_optional_features())
+    assert report["features"] == [] and report["digests"] == DIGESTS
+
+
+@pytest.mark.full
+def test_digests_on_plain_x86_64(tmp_path):
+    """Kernels compiled for plain x86-64 (SSE2) besides: the same digests."""
     report = digest(
-        tmp_path, NPY_DISABLE_CPU_FEATURES=" ".join(optional), NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=""
+        NUMBA_CACHE_DIR=str(tmp_path),
+        NPY_DISABLE_CPU_FEATURES=_optional_features(),
+        NUMBA_CPU_NAME="generic",
+        NUMBA_CPU_FEATURES="",
     )
     assert report["features"] == [] and report["digests"] == DIGESTS
 
@@ -71,7 +84,7 @@ def test_digests_under_another_numpy(tmp_path):
     python = tmp_path / "venv" / "bin" / "python"
     packages = [f"numpy=={OTHER_NUMPY}", "numba", "safetensors"]
     subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
-    report = digest(tmp_path, python=str(python))
+    report = digest(python=str(python), NUMBA_CACHE_DIR=str(tmp_path / "cache"))
     assert report["numpy"] == OTHER_NUMPY != np.__version__
     assert report["digests"] == DIGESTS
 
