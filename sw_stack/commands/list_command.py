@@ -60,11 +60,29 @@ def _models() -> Table:
     return table
 
 
-CATALOGUES: dict[str, Callable[[], Table]] = {"chips": _chips, "blocks": _blocks, "models": _models}
+def _workloads() -> Table:
+    from sw_stack.workloads.generator_presets import PRESETS
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for title in ("trace generator (--model)", "experts", "MoE layers", "tokens", "kind", "parameters"):
+        table.add_column(title)
+    for name, preset in PRESETS.items():
+        params = preset.params
+        experts = f"{params.top_k} of {params.num_experts}"
+        table.add_row(name, experts, str(params.layers), str(preset.sequence_tokens), preset.kind, preset.source)
+    return table
 
 
-def command(what: str = typer.Argument("all", help="chips, blocks, models, or all")) -> None:
-    """List the presets and blocks by name: chips (--chip), Verilog blocks (--block) and published models."""
+CATALOGUES: dict[str, Callable[[], Table]] = {
+    "chips": _chips,
+    "blocks": _blocks,
+    "models": _models,
+    "workloads": _workloads,
+}
+
+
+def command(what: str = typer.Argument("all", help="chips, blocks, models, workloads, or all")) -> None:
+    """List the presets and blocks by name: chips (--chip), Verilog blocks (--block), published models, workloads."""
     if what != "all" and what not in CATALOGUES:
         raise UserError(f"unknown catalogue {what!r}; {nearest(what, [*CATALOGUES, 'all'])}")
     out = console()
