@@ -28,9 +28,7 @@ def _about(
 
 
 def _build_app(argv: list[str]) -> typer.Typer:
-    app = typer.Typer(
-        no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-    )
+    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.callback()(_about)
     wanted = [argv[0]] if argv and argv[0] in COMMANDS else COMMANDS
     for name in wanted:
