@@ -130,6 +130,7 @@ class SpeculativeDecoder:
             rows = slice(result.first[i], result.first[i + 1])
             accepted = self._accept(sequence, tree, result.logits[rows], sampling)
             self.statistics.add(sequence.number, tree, accepted)
+            sequence.rounds += 1
             committed = [sequence.root, *(tree.tokens[node] for node in accepted.path)]
             sequence.cache.commit([0, *accepted.path])
             hidden = result.hidden[rows][[0, *accepted.path]]
@@ -161,7 +162,7 @@ class SpeculativeDecoder:
 
     def _growth(self, sequence: Sequence, sampling: SamplingConfig) -> Growth:
         if self._rejects(sampling):
-            draws = StreamDraws(sequence.stream)
+            draws = StreamDraws(sequence.stream, sequence.rounds)
             return Drawn(draws, sequence.cache.length, lambda row: token_weights(row, sampling))
         return MostProbable()
 
@@ -190,7 +191,8 @@ class SpeculativeDecoder:
     def _accept(self, sequence: Sequence, tree: TokenTree, logits: np.ndarray, sampling: SamplingConfig) -> Accepted:
         position = sequence.cache.length
         if self._rejects(sampling):
-            return reject(tree, lambda n: token_weights(logits[n], sampling), StreamDraws(sequence.stream), position)
+            draws = StreamDraws(sequence.stream, sequence.rounds)
+            return reject(tree, lambda node: token_weights(logits[node], sampling), draws, position)
         if sampling.greedy:
             choices = greedy(logits)
             return follow(tree, lambda node: int(choices[node]))

@@ -21,13 +21,15 @@ def record(decoder: SpeculativeDecoder) -> dict:
         "rule": decoder.speculation.rule,
         "resident_experts_per_layer": int(hot_set.resident[:, :, 0].sum(axis=1).min()),
         "experts": hot_set.resident.shape[1],
-        "acceptance_by_position": [round(float(a), 6) for a in statistics.acceptance(decoder.shape.depth, 0.0)],
+        "acceptance_by_position": [
+            None if share != share else round(float(share), 6) for share in statistics.acceptance(decoder.shape.depth)
+        ],
         "tried_by_position": statistics.tried.sum(axis=0).tolist(),
-        "accept_length": statistics.accept_length,
+        "accept_length": statistics.accept_length if statistics.drafted_rounds else None,
         "tokens_per_target_pass_and_sequence": statistics.tokens / max(statistics.rounds, 1),
-        "router_mass_covered": statistics.coverage,
-        "experts_touched_per_layer_and_pass": reads.touched / max(reads.layer_passes, 1),
-        "cache_hit_rate": reads.hits / max(reads.touched, 1),
+        "router_mass_covered": statistics.coverage if statistics.drafted_rounds else None,
+        "experts_touched_per_layer_and_pass": reads.touched / reads.layer_passes if reads.touched else None,
+        "cache_hit_rate": reads.hits / reads.touched if reads.touched else None,
         "tokens": statistics.tokens,
         "hb_draft_bytes": meter.draft.hb_bytes,
         "hb_verify_bytes": meter.verify.hb_bytes,
@@ -43,7 +45,7 @@ def record(decoder: SpeculativeDecoder) -> dict:
 
 def _threshold(decoder: SpeculativeDecoder) -> int | None:
     """Smallest batch in which drafting is predicted to pay, with what was measured in this run."""
-    if not decoder.shape.depth:
+    if not decoder.statistics.drafted_rounds:
         return None
     return decoder.scheduler.batch_threshold(decoder.kv_bytes_per_sequence, decoder.statistics)
 
@@ -59,11 +61,12 @@ def show(decoder: SpeculativeDecoder, console: Console) -> None:
         f"method {run['method']}, tree {run['tree']} (depth x width), "
         f"{run['resident_experts_per_layer']} of {run['experts']} experts resident per layer"
     )
-    if decoder.shape.depth:
-        shares = "  ".join(
-            f"{share:.3f}" if tried else "-"
-            for share, tried in zip(run["acceptance_by_position"], run["tried_by_position"], strict=True)
-        )
+    if not decoder.statistics.rounds:
+        say("prefill gave all tokens: no target pass to account")
+        return
+    drafted = bool(decoder.statistics.drafted_rounds)
+    if drafted:
+        shares = "  ".join("-" if share is None else f"{share:.3f}" for share in run["acceptance_by_position"])
         say(f"acceptance by position  {shares}   (of what was reached: {run['tried_by_position']} rounds)")
         say(
             f"accept length           {run['accept_length']:.2f} tokens per draft, bonus token included; "
@@ -77,7 +80,7 @@ def show(decoder: SpeculativeDecoder, console: Console) -> None:
     )
     say(f"cache hits              {100 * run['cache_hit_rate']:.1f} % of them had their MSB slice in HB")
     console.print(_bytes_table(run))
-    if decoder.shape.depth:
+    if drafted:
         threshold = run["predicted_batch_threshold"]
         found = f"pays from batch {threshold} on" if threshold else f"does not pay up to batch {LARGEST_BATCH}"
         say(f"drafting {found}, as predicted by {decoder.scheduler.predictor.name} with what was measured here")

@@ -98,23 +98,32 @@ class Draws(Protocol):
     def accept(self, position: int, attempt: int, numerator: int, denominator: int) -> bool: ...
 
 
-ACCEPT_USE = 1 << 16
-"""Random numbers of a position from this one on decide about siblings; drafting has those below."""
+ACCEPT_USE = 1 << 15
+"""Of the 2^16 random numbers of a round and position, those from this one on decide about siblings."""
 
 
 @dataclass(frozen=True)
 class StreamDraws:
-    """`Draws` from a sequence's counter-based random numbers; exact to 2^-64."""
+    """`Draws` from a sequence's counter-based random numbers; exact to 2^-64.
+
+    ``round`` counts the sequence's rounds: a position behind a rejection is drafted again, with other numbers, because
+    the first draft, though never looked at, has moved the hot set and with it the distribution drawn from.
+    """
 
     stream: RandomStream
+    round: int = 0
 
     def choose(self, position: int, use: int, weights: np.ndarray) -> int:
         """The index that 64 bits choose; ``use`` 0 takes the bits that plain sampling would."""
-        return pick(weights, self.stream.bits(position, use))
+        return pick(weights, self.stream.bits(position, self._number(use) if use else 0))
 
     def accept(self, position: int, attempt: int, numerator: int, denominator: int) -> bool:
         """bits / 2^64 < numerator / denominator, in integers."""
-        return self.stream.bits(position, ACCEPT_USE + attempt) * denominator < numerator << 64
+        return self.stream.bits(position, self._number(ACCEPT_USE + attempt)) * denominator < numerator << 64
+
+    def _number(self, use: int) -> int:
+        """A round in 2^16 comes back to a number, but not to the position: no tree is that deep."""
+        return (self.round % (1 << 16) << 16) + use
 
 
 class Growth(Protocol):

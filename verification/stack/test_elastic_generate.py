@@ -78,6 +78,19 @@ def test_figures_are_printed_and_written(
     assert (run["lpddr_draft_bytes"] > 0) is (method == "quant")
 
 
+def test_what_was_not_measured_is_not_zero(tiny: Path, capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    """One token comes from prefill alone: no acceptance, no hits, and it says so; two leave nothing to draft."""
+    path = tmp_path / "run.json"
+    request = ("--prompt", "Once", "--method", "elastic", "--json", path)
+    assert "no target pass to account" in generate(capsys, tiny, *request, "--tokens", 1)
+    run = json.loads(path.read_text())
+    unknown = ("accept_length", "cache_hit_rate", "router_mass_covered", "predicted_batch_threshold")
+    assert [run[key] for key in unknown] == [None] * 4
+    assert run["acceptance_by_position"] == [None] * 5
+    assert "acceptance" not in generate(capsys, tiny, *request, "--tokens", 2).split("from round 1")[0]
+    assert json.loads(path.read_text())["cache_hit_rate"] is not None
+
+
 def test_a_batch_threshold_is_decided_by_predicted_time(tiny: Path, capsys: pytest.CaptureFixture) -> None:
     """With few residents in auto mode: AR is offered, and the reason of a decision names both predicted times."""
     printed = generate(capsys, tiny, "--prompt", "Once", "--tokens", 40, "--method", "elastic", "--resident", 0.125)

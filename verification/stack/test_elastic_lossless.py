@@ -138,6 +138,24 @@ def test_rejection_yields_the_same_text_for_any_batch() -> None:
     assert together != plain(4, 16, WARM)
 
 
+@pytest.mark.parametrize("rule", ["follow", "reject"])
+def test_no_random_number_is_used_twice(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over whole sequences, also where positions are drafted again after a rejection; a small top-p gives trees of
+    changing shape, so that a position can meet the same node number again."""
+    used = []
+    bits = RandomStream.bits
+
+    def noting(self: RandomStream, position: int, draw: int = 0) -> int:
+        used.append((self.sequence, position, draw))
+        return bits(self, position, draw)
+
+    monkeypatch.setattr(RandomStream, "bits", noting)
+    one = decoder("elastic", "4x2", rule=rule)
+    texts(one.decode(prompts(6, 6), 40, SamplingConfig(temperature=0.6, top_p=0.5), 9), 6)
+    assert len(used) == len(set(used)) > 240 * (rule == "reject")
+    assert one.statistics.acceptance(1)[0] < 1
+
+
 def test_a_full_precision_unrestricted_draft_is_always_accepted() -> None:
     """A draft equal to the target is accepted at every position: accept length is depth + 1."""
     one = decoder("elastic", "3", fraction=1.0)

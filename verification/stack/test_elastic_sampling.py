@@ -25,14 +25,20 @@ Model = dict[tuple[int, ...], np.ndarray]
 
 
 class Branches:
-    """`Draws` that walk through every outcome: follow a script of choices, and record what else was possible."""
+    """`Draws` that walk through every outcome: follow a script of choices, and record what else was possible.
+
+    Decisions are independent here; random numbers are so only if no name is used twice, which is checked.
+    """
 
     def __init__(self, script: list[int]) -> None:
         self._script, self._made = script, 0
         self.probability = Fraction(1)
         self.open: list[list[int]] = []
+        self._named: set[tuple] = set()
 
-    def _decide(self, outcomes: list[tuple[int, Fraction]]) -> int:
+    def _decide(self, name: tuple, outcomes: list[tuple[int, Fraction]]) -> int:
+        assert name not in self._named
+        self._named.add(name)
         possible = [(value, p) for value, p in outcomes if p]
         assert sum(p for _, p in possible) == 1
         if self._made == len(self._script):
@@ -45,11 +51,11 @@ class Branches:
 
     def choose(self, position: int, use: int, weights: np.ndarray) -> int:
         total = sum(int(w) for w in weights)
-        return self._decide([(token, Fraction(int(w), total)) for token, w in enumerate(weights)])
+        return self._decide((position, use), [(token, Fraction(int(w), total)) for token, w in enumerate(weights)])
 
     def accept(self, position: int, attempt: int, numerator: int, denominator: int) -> bool:
         yes = Fraction(numerator, denominator)
-        return bool(self._decide([(1, yes), (0, 1 - yes)]))
+        return bool(self._decide((position, "accept", attempt), [(1, yes), (0, 1 - yes)]))
 
 
 def models(seed: int, *, zeros: bool) -> tuple[Model, Model]:
@@ -155,7 +161,7 @@ def test_following_keeps_the_distribution(width: int) -> None:
             logits = {text: np.log(row.astype(np.float32)) for text, row in draft.items()}  # noqa: B023
             shape = TreeShape(DEPTH, width)
             (tree,) = grow(TableDraft(logits), [None], [0], [shape], [MostProbable()])
-            return tree, follow(tree, lambda node: branches.choose(0, 0, target[text_of(tree, node)]))  # noqa: B023
+            return tree, follow(tree, lambda node: branches.choose(tree.depths[node], 0, target[text_of(tree, node)]))  # noqa: B023
 
         assert nonzero(output(target, one)) == expected(target)
 
@@ -169,10 +175,10 @@ def mistaken(
     while True:
         p, children = target_weights(node), tree.children(node)
         q = tree.weights[node].copy() if children else None
-        for child in children:
+        for attempt, child in enumerate(children):
             token, p_sum, q_sum = tree.tokens[child], int(p.sum()), int(q.sum())
             yes = min(Fraction(int(p[token]) * q_sum, int(q[token]) * p_sum), Fraction(1))
-            if draws.accept(0, 0, yes.numerator, yes.denominator):
+            if draws.accept(len(path), attempt, yes.numerator, yes.denominator):
                 node = child
                 path.append(child)
                 break
@@ -181,7 +187,7 @@ def mistaken(
             if without_replacement:
                 q[token] = 0
         else:
-            return Accepted(path, draws.choose(0, 0, p))
+            return Accepted(path, draws.choose(len(path), 0, p))
 
 
 @pytest.mark.parametrize(("skipped", "width"), [("residual", 1), ("residual", 2), ("without_replacement", 2)])
@@ -232,8 +238,7 @@ def test_stream_draws_accept_with_the_stated_probability() -> None:
     assert not any(draws.accept(position, 1, 0, big) for position in range(100))
 
 
-def test_decisions_have_bits_of_their_own() -> None:
-    """The final token, drafting any node and accepting any sibling of one position use different random numbers."""
-    stream = RandomStream(0, 0)
-    uses = [0, *range(1, MAX_NODES + 2), *range(ACCEPT_USE, ACCEPT_USE + MAX_NODES)]
-    assert len({stream.bits(5, use) for use in uses}) == len(uses)
+def test_uses_fit_below_the_numbers_of_acceptance() -> None:
+    """The largest tree's nodes have numbers of their own, below those that decide about siblings, in every round."""
+    assert 1 + MAX_NODES < ACCEPT_USE
+    assert ACCEPT_USE + MAX_NODES < 1 << 16

@@ -23,6 +23,7 @@ class Sequence:
     root      the newest token: known, not in the cache yet
     stream    its random numbers
     produced  new tokens so far, ``root`` included
+    rounds    of speculation so far
     """
 
     number: int
@@ -30,6 +31,7 @@ class Sequence:
     stream: RandomStream
     root: int = -1
     produced: int = 0
+    rounds: int = 0
 
 
 class WeightReads(Enum):
