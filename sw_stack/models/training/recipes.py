@@ -54,13 +54,13 @@ class Recipe:
 
 
 RECIPES = {
-    "moe": Recipe(TARGET, ModelShape(), steps=1300),
+    "moe": Recipe(TARGET, ModelShape(), steps=1000),
     "dense": Recipe(
         f"{TARGET}-draft-dense",
         ModelShape(hidden=96, layers=3, heads=3, kv_heads=1, experts=0, top_k=0, intermediate=256),
-        steps=900,
+        steps=500,
     ),
-    "eagle": Recipe(f"{TARGET}-draft-eagle", ModelShape(layers=1, experts=0, top_k=0, intermediate=384), steps=400),
+    "eagle": Recipe(f"{TARGET}-draft-eagle", ModelShape(layers=1, experts=0, top_k=0, intermediate=384), steps=250),
 }
 
 
