@@ -24,6 +24,8 @@ from sw_stack.models.precision import DRAFT_EXPERTS, Precision, WeightScheme
 from sw_stack.models.runtime import Runtime
 from sw_stack.models.sampling import SamplingConfig
 
+RESULTS_VERSION = 1
+"""To be raised when what is measured changes, so that kept results are not mixed with new ones."""
 SCHEMES = ("int8", "augmented", "truncated", "rounded", "copy4")
 """Draft weights of Elastic-SD cells; ``int8`` restricts experts only."""
 EXPERTS_ONLY = "augmented-experts"
@@ -155,7 +157,7 @@ class Store:
 
     def get(self, name: str, what: dict, make: Callable[[], dict]) -> tuple[dict, bool]:
         """The result of ``make`` for ``what``, from disk where it is there; and whether it was."""
-        key = json.dumps({"name": name, **what, **self.identity}, sort_keys=True)
+        key = json.dumps({"version": RESULTS_VERSION, "name": name, **what, **self.identity}, sort_keys=True)
         path = self.folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
         if path.exists():
             try:
