@@ -23,6 +23,7 @@ def command(
     resident: float = typer.Option(0.5, help="Share of each layer's experts whose MSB slices fit in HB, 0 to 1."),
     hot_set: str = typer.Option("hot", help="Which: hot (last draft phase), random or static (prefill)."),
     allocation: str = typer.Option("msb-only", help="Slices kept: msb-only (published), whole or adaptive."),
+    dense_draft: str = typer.Option("msb", help="Dense parts in an elastic draft: msb (upper slices) or full."),
     mode: str = typer.Option("auto", help="always draft; auto: draft or AR; adaptive: any depth, by predicted time."),
     rule: str = typer.Option("follow", help="When sampling: follow the target's draws, or reject (drawn trees)."),
     chip: str = typer.Option("4gb", help="Chip whose roofline predicts time."),
@@ -56,6 +57,7 @@ def command(
     from sw_stack.models.checkpoint import open_checkpoint
     from sw_stack.models.generation import check_request, decode_plain
     from sw_stack.models.kv_cache import KvFormat
+    from sw_stack.models.precision import DRAFT, DRAFT_EXPERTS
     from sw_stack.models.quantized_model import QuantizedModel
     from sw_stack.models.runtime import Runtime
     from sw_stack.models.sampling import RandomStream, SamplingConfig
@@ -63,6 +65,8 @@ def command(
     from sw_stack.reports.terminal import console
 
     check_method(method)
+    if dense_draft not in ("msb", "full"):
+        raise UserError(f"dense-draft must be msb or full, not {dense_draft!r}")
     speculation = Speculation(TreeShape.parse(tree), mode, rule)
     choice = HotSetChoice(fraction=resident, policy=hot_set, allocation=allocation, seed=seed)
     if kv not in ("int8", "fp16"):
@@ -87,7 +91,15 @@ def command(
         return
     folder = draft_model or (draft_folder(model, method) if method in DRAFT_FOLDERS else None)
     decoder = make_decoder(
-        runtime, method, speculation, choice, batch=len(prompts), folder=folder, threads=threads, chip_name=chip
+        runtime,
+        method,
+        speculation,
+        choice,
+        batch=len(prompts),
+        folder=folder,
+        threads=threads,
+        chip_name=chip,
+        precision=DRAFT_EXPERTS if dense_draft == "full" else DRAFT,
     )
 
     start = time.perf_counter()

@@ -16,6 +16,7 @@ from sw_stack.elastic.rounds import Speculation, SpeculativeDecoder
 from sw_stack.elastic.time_predictor import Roofline
 from sw_stack.elastic.traffic import matrix_weights
 from sw_stack.models.checkpoint import open_checkpoint
+from sw_stack.models.precision import DRAFT, Precision
 from sw_stack.models.quantized_model import QuantizedModel
 from sw_stack.models.runtime import Runtime
 
@@ -68,13 +69,20 @@ def hot_set_of(runtime: Runtime, choice: HotSetChoice, *, batch_tokens: int = 1,
     )
 
 
-def make_drafter(method: str, runtime: Runtime, hot_set: HotSet, folder: Path | None, threads: int) -> Drafter | None:
-    """The drafter of a method; ``folder`` holds the draft model of slm and eagle."""
+def make_drafter(
+    method: str,
+    runtime: Runtime,
+    hot_set: HotSet,
+    folder: Path | None,
+    threads: int,
+    precision: Precision = DRAFT,
+) -> Drafter | None:
+    """The drafter of a method; ``folder`` holds the draft model of slm and eagle, ``precision`` is Elastic-SD's."""
     check_method(method)
     if method == "none":
         return None
     if method == "elastic":
-        return elastic_drafter(runtime, hot_set.mask)
+        return elastic_drafter(runtime, hot_set.mask, precision)
     if method == "quant":
         return quant_drafter(runtime, matrix_weights(runtime.config))
     if folder is None:
@@ -95,11 +103,12 @@ def make_decoder(
     folder: Path | None = None,
     threads: int = 1,
     chip_name: str = "4gb",
+    precision: Precision = DRAFT,
 ) -> SpeculativeDecoder:
     """A decoder for batches of ``batch`` sequences, its time predicted by the roofline of a chip."""
     shape = speculation.shape
     hot_set = hot_set_of(
         runtime, choice, batch_tokens=batch * (1 + shape.nodes), draft_weight=0.0 if method == "none" else shape.depth
     )
-    drafter = make_drafter(method, runtime, hot_set, folder, threads)
+    drafter = make_drafter(method, runtime, hot_set, folder, threads, precision)
     return SpeculativeDecoder(runtime, drafter, speculation, hot_set, Roofline.of_chip(chip(chip_name)))

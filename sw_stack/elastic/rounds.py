@@ -83,7 +83,7 @@ class SpeculativeDecoder:
         self.statistics = SpeculationStatistics(0, self.shape.depth)
         self.kv_bytes_per_sequence = 0.0
         self.reasons: list[tuple[int, Decision]] = []
-        self._restricted = bool(drafter) and drafter.reads is WeightReads.MSB_SLICES
+        self._restricted = bool(drafter) and drafter.reads.resident_only
         self._counts = np.zeros(hot_set.resident.shape[:2], np.int64)
         self._counted_tokens = self._counted_passes = 0
 

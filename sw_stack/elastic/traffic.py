@@ -6,7 +6,7 @@ MSB slice: 4.5 bits per weight, 4.0 for an LSB slice. Per method:
 
 * target pass: a resident MSB slice from HB with its LSB slice from LPDDR beside it (from HB where also resident), other
   experts whole from LPDDR;
-* Elastic-SD draft: MSB slices only, all from HB;
+* Elastic-SD draft: MSB slices only (or dense parts whole), all from HB;
 * Quant-SD: HB's expert capacity holds the copy's experts instead of the target's slices, and the copy's dense
   part; other experts of the copy come from LPDDR, and so do all experts of the target;
 * small model, EAGLE head: their own weights (INT8) from HB.
@@ -77,6 +77,16 @@ class TrafficMeter:
         self._streamed = np.zeros(self.hot_set.resident.shape, np.bool_)
         self.dense_weights = matrix_weights(self.config) - moe_layers * self.config.experts * self.expert_weights
 
+    @property
+    def _dense_slices(self) -> int:
+        """Slices of dense weights that a draft multiplies with."""
+        return 2 if self.draft_reads is WeightReads.MSB_EXPERTS else 1
+
+    @property
+    def _dense_bytes(self) -> float:
+        """Dense bytes of a draft pass."""
+        return (WHOLE_BYTES if self._dense_slices == 2 else MSB_BYTES) * self.dense_weights
+
     def add_draft(self, one: DraftPass, kv_bytes: int) -> None:
         """Account a draft pass; ``kv_bytes`` of keys and values are read with it."""
         if self.draft_reads is WeightReads.OWN:
@@ -91,9 +101,9 @@ class TrafficMeter:
             near += int(resident.sum())
             far += int((~resident).sum())
             pairs += int((record.chosen >= 0).sum())
-        macs = one.tokens * self.dense_weights + pairs * self.expert_weights
+        macs = self._dense_slices * one.tokens * self.dense_weights + pairs * self.expert_weights
         self.draft += PassWork(
-            MSB_BYTES * self.dense_weights + near * self.hot_set.sizes.msb_bytes + kv_bytes,
+            self._dense_bytes + near * self.hot_set.sizes.msb_bytes + kv_bytes,
             float(far * self.hot_set.sizes.msb_bytes),
             float(macs),
         )
@@ -143,7 +153,7 @@ class TrafficMeter:
             return PassWork(self.own_weights * WHOLE_BYTES, 0.0, 2.0 * tokens * self.own_weights)
         usage = self.hot_set.usage
         held = self.hot_set.resident[:, :, 0]
-        if self.draft_reads is WeightReads.MSB_SLICES:  # the same k, among residents only
+        if self.draft_reads.resident_only:  # the same k, among residents only
             inside = usage * held
             total = inside.sum(axis=1, keepdims=True)
             scale = np.divide(np.minimum(held.sum(axis=1, keepdims=True), self.config.top_k), total,
@@ -153,9 +163,9 @@ class TrafficMeter:
         near, far = float((reached * held).sum()), float((reached * ~held).sum())
         pairs = tokens * self.config.top_k * len(reached)
         return PassWork(
-            MSB_BYTES * self.dense_weights + near * self.hot_set.sizes.msb_bytes + kv_bytes,
+            self._dense_bytes + near * self.hot_set.sizes.msb_bytes + kv_bytes,
             far * self.hot_set.sizes.msb_bytes,
-            float(tokens * self.dense_weights + pairs * self.expert_weights),
+            float(self._dense_slices * tokens * self.dense_weights + pairs * self.expert_weights),
         )
 
 

@@ -46,7 +46,10 @@ def test_every_method_prints_the_same_text(tiny: Path, capsys: pytest.CaptureFix
         plain = generate(capsys, tiny, *request, *sampling)
         assert "To be, or" in plain
         for method in METHODS[1:]:
-            for options in (("--mode", "always"), ("--tree", "2x3", "--mode", "adaptive", "--resident", 0.25)):
+            for options in (
+                ("--mode", "always"),
+                ("--tree", "2x3", "--mode", "adaptive", "--resident", 0.25, "--dense-draft", "full"),
+            ):
                 found = generate(capsys, tiny, *request, *sampling, "--method", method, *options)
                 assert sorted(found.splitlines()) == sorted(plain.splitlines())
 
@@ -110,6 +113,7 @@ def test_a_batch_threshold_is_decided_by_predicted_time(tiny: Path, capsys: pyte
         (("--allocation", "lsb-only"), "unknown allocation 'lsb-only'"),
         (("--mode", "sometimes"), "unknown mode 'sometimes'"),
         (("--rule", "accept"), "rule must be one of follow, reject, not 'accept'"),
+        (("--dense-draft", "lsb"), "dense-draft must be msb or full, not 'lsb'"),
         (("--chip", "5gb"), "unknown chip '5gb'"),
         (("--method", "slm", "--draft-model", "/nowhere"), "/nowhere: no such folder"),
         (("--method", "eagle", "--draft-model", "/nowhere"), "/nowhere/config.json: no such file"),

@@ -202,6 +202,16 @@ def test_bytes_of_an_elastic_draft_pass() -> None:
     assert one.draft.slice_macs == 2 * one.dense_weights + 3 * 3 * 6144
 
 
+def test_bytes_of_a_draft_with_whole_dense_parts() -> None:
+    """Both slices of dense parts: 8.5 bits and two slice products per weight; experts as before; expected likewise."""
+    one = meter(2, WeightReads.MSB_EXPERTS)
+    one.add_draft(DraftPass(1, routing([[0, 1]])), 0)
+    expected = PassWork(one.dense_weights * 8.5 / 8 + 3 * 2 * MSB, 0.0, 2.0 * one.dense_weights + 3 * 2 * 6144)
+    assert one.draft == expected
+    one.hot_set.usage = np.tile([1.0, 1.0, 0, 0, 0, 0, 0, 0], (3, 1))
+    assert one.expected_draft(1, 0) == expected
+
+
 def test_bytes_of_the_separate_copy() -> None:
     """HB holds copies instead of the target's slices: the target's experts all come whole from LPDDR."""
     one = meter(2, WeightReads.COPY)

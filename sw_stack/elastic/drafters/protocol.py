@@ -37,14 +37,21 @@ class Sequence:
 class WeightReads(Enum):
     """Which weights a draft pass reads, for the accounting of bytes.
 
-    MSB_SLICES  upper slices of the target: dense parts and resident experts, all in HB
-    COPY        a 4-bit copy of the target: dense parts and resident experts in HB, the others in LPDDR
-    OWN         a small model of its own, all in HB
+    MSB_SLICES   upper slices of the target: dense parts and resident experts, all in HB
+    MSB_EXPERTS  the same, but dense parts whole
+    COPY         a 4-bit copy of the target: dense parts and resident experts in HB, the others in LPDDR
+    OWN          a small model of its own, all in HB
     """
 
     MSB_SLICES = "msb"
+    MSB_EXPERTS = "msb-experts"
     COPY = "copy"
     OWN = "own"
+
+    @property
+    def resident_only(self) -> bool:
+        """Whether the draft uses no expert that is not resident."""
+        return self in (WeightReads.MSB_SLICES, WeightReads.MSB_EXPERTS)
 
 
 @dataclass(frozen=True)

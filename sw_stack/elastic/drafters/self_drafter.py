@@ -76,8 +76,14 @@ class SelfDrafter:
 def elastic_drafter(
     runtime: Runtime, resident: Callable[[], np.ndarray | None], precision: Precision = DRAFT
 ) -> SelfDrafter:
-    """Elastic-SD: resident experts and upper slices of the target's own weights, no storage of its own."""
-    return SelfDrafter(runtime, "elastic", precision, WeightReads.MSB_SLICES, 0, resident)
+    """Elastic-SD: resident experts and upper slices of the target's own weights, no storage of its own.
+
+    ``precision`` DRAFT_EXPERTS keeps dense parts and head in full.
+    """
+    whole = precision.attention is WeightScheme.INT8
+    return SelfDrafter(
+        runtime, "elastic", precision, WeightReads.MSB_EXPERTS if whole else WeightReads.MSB_SLICES, 0, resident
+    )
 
 
 def quant_drafter(runtime: Runtime, own_weights: int) -> SelfDrafter:

@@ -16,7 +16,6 @@ import numpy as np
 
 from hw.errors import UserError
 from hw.files import write_atomic
-from sw_stack.elastic.drafters.self_drafter import elastic_drafter
 from sw_stack.elastic.methods import HotSetChoice, make_decoder
 from sw_stack.elastic.rounds import Speculation
 from sw_stack.elastic.tree import TreeShape
@@ -124,10 +123,15 @@ def run_cell(
         speculation = Speculation(TreeShape.parse(cell.tree), "always")
         choice = HotSetChoice(fraction=cell.fraction, policy=cell.policy)
         decoder = make_decoder(
-            runtime, cell.method, speculation, choice, batch=len(batch), folder=folder, threads=threads
+            runtime,
+            cell.method,
+            speculation,
+            choice,
+            batch=len(batch),
+            folder=folder,
+            threads=threads,
+            precision=cell.precision,
         )
-        if cell.method == "elastic":
-            decoder.drafter = elastic_drafter(runtime, decoder.hot_set.mask, cell.precision)
         for _ in decoder.decode(batch, tokens, SamplingConfig(), 0):
             pass
         statistics, reads = decoder.statistics, decoder.meter.reads
