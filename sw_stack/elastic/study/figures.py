@@ -48,8 +48,8 @@ def quality_figure(study: Study) -> Figure:
     figure = Figure(figsize=(15.5, 4.8), layout="constrained")
     panels = figure.subplots(1, 1 + len(study.hit_rates))
     _draw_perplexity(panels[0], study)
-    for axes, (name, rates) in zip(panels[1:], study.hit_rates.items(), strict=True):
-        _draw_hits(axes, name, rates)
+    for panel, axes, (name, rates) in zip("bcdef", panels[1:], study.hit_rates.items(), strict=False):
+        _draw_hits(axes, f"{panel}  Expert cache on the trace of {name}", rates)
     for axes in panels[2:]:
         axes.sharey(panels[1])
     return figure
@@ -192,7 +192,7 @@ def _draw_perplexity(axes: Axes, study: Study) -> None:
     _title(axes, f"a  Each numeric on held-out text ({study.perplexity['int8']['tokens']} tokens)")
 
 
-def _draw_hits(axes: Axes, name: str, rates: dict) -> None:
+def _draw_hits(axes: Axes, title: str, rates: dict) -> None:
     styles = {"lru": ("#0072B2", "^"), "hotness": ("#D55E00", "s")}
     for series, values in rates.items():
         if series == "fraction":
@@ -210,7 +210,7 @@ def _draw_hits(axes: Axes, name: str, rates: dict) -> None:
     axes.set_xlabel("resident share of each layer's experts")
     axes.set_ylabel("hit rate of MSB slices")
     axes.legend(fontsize=8, loc="lower right")
-    _title(axes, f"Expert cache on the trace of {name}")
+    _title(axes, title)
 
 
 assert set(_SCHEME) == {*SCHEMES, EXPERTS_ONLY}

@@ -8,16 +8,20 @@ import numpy as np
 
 from hw.errors import UserError
 from sw_stack.models.tokenizer import TextTokenizer
+from sw_stack.models.training.sources import DOMAINS
 
 HELD_OUT = Path(__file__).resolve().parents[2] / "data" / "heldout"
 """Excerpts of files that the shipped models were not trained on, one per domain."""
 
 
 def held_out_ids(tokenizer: TextTokenizer, folder: Path = HELD_OUT) -> dict[str, list[int]]:
-    """Tokens of every ``*.txt`` of a folder, by its name; UserError where there is none."""
-    texts = {path.stem: tokenizer.encode(path.read_text()) for path in sorted(folder.glob("*.txt"))}
-    if not texts:
-        raise UserError(f"{folder}: holds no .txt file of held-out text")
+    """Tokens of every domain's excerpt, by domain; UserError naming the file where one is missing."""
+    texts = {}
+    for domain in DOMAINS:
+        path = folder / f"{domain.name}.txt"
+        if not path.is_file():
+            raise UserError(f"{path}: no such held-out text")
+        texts[domain.name] = tokenizer.encode(path.read_text())
     return texts
 
 
