@@ -112,7 +112,8 @@ class AccumulatorColumn(Repeated):
             if p.beats == 1:
                 m.d.comb += total.eq(self.dots[r])
             else:
-                running = Signal(signed(p.group_bits), name=f"running_{r}", reset_less=True)
+                # The last beat never enters it, so it holds less than a group's sum: one bit less.
+                running = Signal(signed(p.group_bits - 1), name=f"running_{r}", reset_less=True)
                 m.d.comb += total.eq(self.dots[r] + Mux(self.gather_first, 0, running))
                 with m.If(self.gather):
                     m.d.sync += running.eq(total)

@@ -2,13 +2,14 @@
 
 import pytest
 from amaranth.back import rtlil
+from amaranth.hdl import Shape
 
 from hw.array.dot_product import DotProduct
 from hw.array.fp32 import Fp32Adder, ScaleMultiplier
 from hw.array.group_accumulator import AccumulatorColumn, ResultBeat
-from hw.array.mac_array import ActivationBeat, DotBeat, MacColumn
+from hw.array.mac_array import ActivationBeat, DotBeat, MacArray, MacColumn
 from hw.array.slice_mac import SliceMac
-from hw.array.weight_feed import OperandBeat, TileBeat, WeightColumn, WeightDecoder
+from hw.array.weight_feed import OperandBeat, TileBeat, WeightColumn, WeightDecoder, WeightFeed
 from hw.params import ArrayParams, chip
 
 WIDTHS = {
@@ -38,9 +39,49 @@ def test_clock_only_where_used(unit):
     assert ("\\clk" in ports) == component.clocked
 
 
+def test_chain_memory_is_addressed_whole():
+    """8 chains of 8 rows per FP32 unit: 64 sums, 6 address bits."""
+    members = AccumulatorColumn(chip("4gb").array).signature.members
+    assert [Shape.cast(members[name].shape).width for name in ("fetch_address", "store_address")] == [6, 6]
+
+
 @pytest.mark.parametrize("layout", [ActivationBeat, DotBeat, ResultBeat])
 def test_every_chain_number_fits(layout):
     """The chain tag holds the numbers 0 .. chains - 1 and no bit more, for every allowed count."""
     for chains in range(1, 65):
         params = ArrayParams(rows=1, columns=1, depth=2, chains=chains)
         assert layout(params)["chain"].width == len(f"{chains - 1:b}") * (chains > 1)
+
+
+# Ports of single bits: strobes, flags and two-way choices. Counted in Verilog, where a wider port would be an
+# interface of another block.
+SINGLE_BITS = {
+    DotProduct: {"advance"},
+    WeightColumn: {"load_bank", "show_bank"},
+    WeightFeed: {"keep"},
+    MacColumn: {"advance"},
+    MacArray: {"keep"},
+    ScaleMultiplier: {"e8m0", "times_8", "advance"},
+    Fp32Adder: {"advance"},
+    AccumulatorColumn: {
+        "gather",
+        "gather_first",
+        "hold",
+        "e8m0",
+        "times_8",
+        "multiply",
+        "fetch",
+        "start",
+        "add",
+        "store",
+    },
+}
+
+
+@pytest.mark.parametrize("unit", SINGLE_BITS, ids=lambda unit: unit.__name__)
+def test_control_ports_are_single_bits(unit):
+    """Every control port is one bit wide."""
+    members = unit(ArrayParams(rows=2, columns=1, depth=2, group_size=4)).signature.members
+    assert {name: Shape.cast(members[name].shape).width for name in SINGLE_BITS[unit]} == dict.fromkeys(
+        SINGLE_BITS[unit], 1
+    )

@@ -53,3 +53,16 @@ def test_waiting_for_the_consumer_is_not_a_hazard(seed):
     )
     assert seen["results"].waits > 10
     assert 0 < seen["hazard_stalls"] <= (chain_latency(params) - 1) * (count - 1)
+
+
+@pytest.mark.parametrize("depth", [8, 32])
+@pytest.mark.parametrize(("product", "total"), [(2048, 65536), (-2032, -65024), (1920, 61440), (-1920, -61440)])
+def test_group_sums_at_the_ends(depth, product, total):
+    """All 32 products of a group at an end of their range, over one beat and over four: the sum is not cut.
+
+    By hand: -16 x -128 = 2048 and 32 x 2048 = 65536, which 17 signed bits do not hold; -16 x 127 = -2032.
+    """
+    params = ArrayParams(rows=1, columns=1, depth=depth, chains=1)
+    beat = {"dots": [[depth * product]], "scales": [0x3C00], "mode": WeightMode.LSB, "chain": 0, "first": 1, "last": 1}
+    seen = run_streams(GroupAccumulator(params), {"dots": [beat] * params.beats}, {"results": 1})
+    assert seen["results"].payloads[0]["values"] == [[int(np.float32(total).view(np.uint32))]]

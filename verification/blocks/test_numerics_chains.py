@@ -379,3 +379,16 @@ def test_group_sizes_that_do_not_divide_are_refused() -> None:
     """64 inputs cannot be cut into groups of 48."""
     with pytest.raises(UserError, match="group_size must divide the number of inputs 64, not 48"):
         group_dots(np.zeros((1, 64), np.uint8), np.zeros((1, 64), np.int8), WeightMode.MSB, 48)
+
+
+def test_limits_of_exactness_are_refused():
+    """Group size 0, a group whose sum could reach 2^24 (8192 x 2048), a dot product beyond -2^24: refused."""
+    codes, activations = np.zeros((1, 8192), np.uint8), np.zeros((1, 8192), np.int8)
+    with pytest.raises(UserError, match="group_size must divide"):
+        group_dots(codes, activations, WeightMode.LSB, 0)
+    with pytest.raises(UserError, match="group_size must be below 8192"):
+        group_dots(codes, activations, WeightMode.LSB, 8192)
+    assert group_dots(codes, activations, WeightMode.LSB, 4096).shape == (1, 1, 2)
+    with pytest.raises(UserError, match=r"2\^24"):
+        scale_dots(np.array([-(2**24) - 1, 5]), np.float32(1), 0)
+    assert scale_dots(np.array([-(2**24)]), np.float32(1), 0) == -(2.0**24)

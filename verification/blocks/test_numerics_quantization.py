@@ -185,3 +185,14 @@ def test_non_finite_activations_are_refused_by_token() -> None:
     x[3, 1] = np.nan
     with pytest.raises(UserError, match="activations must be finite, not nan at token 3 input 1"):
         quantize_activations(x)
+
+
+def test_a_zero_group_raises_no_floating_point_flag():
+    """Groups of zeros, alone and beside others, quantise to zeros without dividing by zero on the way."""
+    w = np.zeros((2, 64), np.float32)
+    w[0, :32] = 1.0
+    with np.errstate(all="raise"):
+        quantized = quantize_weights(w)
+    assert quantized.q[0].tolist() == [127] * 32 + [0] * 32
+    assert not quantized.q[1].any()
+    assert (quantized.scales[:, 1] == 0).all()

@@ -138,3 +138,23 @@ def test_output_stall_counter():
     seen = _run(params, program, results, "heavy", seed=5)
     assert seen["output_stalls"] == seen["results"].waits
     assert seen["output_stalls"] > 0
+
+
+def test_weight_stall_counter():
+    """By hand: activations wait for the 4 tiles of the first group; later groups load while it is presented."""
+    params = ArrayParams(rows=1, columns=1, depth=8, chains=3)
+    rng = np.random.default_rng(4)
+    program = [
+        replace(group, blocks=(replace(group.blocks[0], chain=n, first=True, last=True),))
+        for n, group in enumerate(random_program(params, 3, rng))
+    ]
+    seen = _run(params, program, 3)
+    assert seen["activations"].cycles == list(range(4, 16))
+    assert seen["weight_stalls"] == 4
+    assert seen["beats"] == 12
+
+
+def test_counters_are_words():
+    """Every counter is 32 bits wide, as software reads it."""
+    members = PeArray(SIZES["tiny"]).signature.members
+    assert {name: members[name].shape for name in COUNTERS} == dict.fromkeys(COUNTERS, 32)
