@@ -17,7 +17,8 @@ class Schedule:
     ----------
     tokens, early_tokens, early : tokens per step; a smaller number in the first ``early`` steps.
     short, long, short_share : sequences of ``short`` tokens in the first ``short_share`` of the steps, then of
-        ``long``; attention is a quarter of a step's time at 512 tokens.
+        ``long``; attention is a quarter of a step's time at 512 tokens. Domains have their ``weight`` while sequences
+        are short, their ``late_weight`` afterwards.
     """
 
     tokens: int = 8192
@@ -25,7 +26,7 @@ class Schedule:
     early: int = 150
     short: int = 256
     long: int = 512
-    short_share: float = 0.6
+    short_share: float = 0.5
 
     def tokens_before(self, step: int) -> int:
         """Training tokens seen before ``step``."""
@@ -50,20 +51,26 @@ class Batches:
     def __init__(self, streams: dict[str, np.ndarray], schedule: Schedule, steps: int, seed: int):
         self.streams, self.schedule, self.steps, self.seed = streams, schedule, steps, seed
         self.names = [d.name for d in DOMAINS]
-        self.per_pattern = [round(d.weight * self.PATTERN) for d in DOMAINS]
-        pattern = np.repeat(np.arange(len(self.names)), self.per_pattern)
-        np.random.default_rng(seed).shuffle(pattern)
-        self.pattern = pattern
-        self.rank = np.array([np.count_nonzero(pattern[:i] == d) for i, d in enumerate(pattern)])
+        self.short = self._pattern([d.weight for d in DOMAINS])
+        self.long = self._pattern([d.late_weight for d in DOMAINS])
+
+    def _pattern(self, weights: list[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Domain of each of ``PATTERN`` slots, its rank among that domain's slots, and slots per domain."""
+        counts = np.array([round(weight * self.PATTERN) for weight in weights])
+        pattern = np.repeat(np.arange(len(weights)), counts)
+        np.random.default_rng(self.seed).shuffle(pattern)
+        rank = np.array([np.count_nonzero(pattern[:i] == d) for i, d in enumerate(pattern)])
+        return pattern, rank, counts
 
     def places(self, step: int) -> list[tuple[str, int, int]]:
         """Every sequence of a step as (domain, first token, length); it is fed length + 1 tokens."""
         length = self.schedule.length(step, self.steps)
         first, end = (self.schedule.tokens_before(s) // length for s in (step, step + 1))
-        rounds, slots = np.divmod(np.arange(first, end), len(self.pattern))
+        pattern, rank, counts = self.short if length == self.schedule.short else self.long
+        rounds, slots = np.divmod(np.arange(first, end), self.PATTERN)
         found = []
-        for d, r, p in zip(self.pattern[slots], rounds, slots, strict=True):
-            name, index = self.names[d], int(r * self.per_pattern[d] + self.rank[p])
+        for d, r, p in zip(pattern[slots], rounds, slots, strict=True):
+            name, index = self.names[d], int(r * counts[d] + rank[p])
             start = window_starts(len(self.streams[name]), length, index, 1, self.seed + int(d))[0]
             found.append((name, int(start), length))
         return found

