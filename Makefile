@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 # Debian packages that no wheel replaces: a C++ compiler and Perl for Verilator, Icarus, a compiler cache.
 APT_TOOLS := g++:g++ perl:perl iverilog:iverilog ccache:ccache
 
-.PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim bench bench-dram bench-runtime bench-elastic study lossless bench-trace train evaluate-model verify-loaders clean
+.PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim bench bench-hb bench-dram bench-runtime bench-elastic study lossless bench-trace train evaluate-model verify-loaders clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,8 +72,12 @@ formal: $(VENV)/.dev ## prove the array's arithmetic and streams with a solver; 
 mutate: $(VENV)/.dev ## inject faults and count what the tests notice; BLOCK=name COUNT=50 SEED=1
 	@python -m verification.faults --jobs $(JOBS) $(if $(BLOCK),--block $(BLOCK)) $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
 
-sim: $(VENV)/.base ## the best the project can show so far
+sim: $(VENV)/.base ## the best the project can show so far: numerics, both memories, text through the bit-exact arithmetic
 	@elmoe3d numerics
+	@elmoe3d dram --device hb
+	@elmoe3d dram --device lpddr5 --layout
+	@if [ -f sw_stack/data/elmoe-8m/model.safetensors ]; then \
+	  elmoe3d generate --prompt "KING HENRY." --method elastic --batch 2 --tokens 48; fi
 
 train: $(VENV)/.train ## train the shipped models again: hours on a CPU; resumes where it was stopped
 	@python -m sw_stack.models.training.train moe
@@ -86,6 +90,11 @@ evaluate-model: $(VENV)/.train ## quality and routing of the shipped model besid
 verify-loaders: $(VENV)/.base ## checkpoint loading against transformers (installs torch on demand)
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e .[verify]
 	@python -m verification.golden.verify_loaders
+
+bench: bench-hb bench-dram bench-runtime bench-trace bench-elastic ## every benchmark
+
+bench-hb: $(VENV)/.base ## HB transfers simulated per CPU-second, exact and fast, and their ratio
+	@python bench/bench_hb.py
 
 bench-dram: $(VENV)/.base ## LPDDR5 reads simulated per CPU-second, exact and stream mode, beside the targets
 	@python bench/bench_dram.py
