@@ -1,0 +1,1 @@
+"""Machines to compare, and the engine that times all of them."""
