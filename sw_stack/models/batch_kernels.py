@@ -45,7 +45,7 @@ class BatchKernels:
         def run(first: int, last: int) -> None:
             kernels.project_float_rows(weights, stack.bias[0], x, every, first, last, out)
 
-        self.threads.split(run, stack.outputs, len(x) * stack.outputs * stack.inputs, kernels.TILE)
+        self.threads.split(run, stack.outputs, len(x) * stack.outputs * stack.inputs, kernels.GRAIN)
         return out
 
     def project_quantized(
@@ -61,7 +61,7 @@ class BatchKernels:
                 q, scales, every, first, last, out,
             )  # fmt: skip
 
-        self.threads.split(run, stack.outputs, len(q) * stack.outputs * stack.inputs, kernels.TILE)
+        self.threads.split(run, stack.outputs, len(q) * stack.outputs * stack.inputs, kernels.GRAIN)
         return out
 
     def networks(
