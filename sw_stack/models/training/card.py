@@ -34,8 +34,8 @@ STATISTICS = (
 _TEXT = """\
 # {target}
 
-A small mixture-of-experts language model of the Qwen3-MoE shape, trained from scratch for this project, with two
-drafters for speculative decoding. It exists so that acceptance, expert locality and cache behaviour are measured on
+A small mixture-of-experts language model of the Qwen3-MoE shape, trained from scratch for this project, with what
+it needs for speculative decoding. It exists so that acceptance, expert locality and cache behaviour are measured on
 a real router and real text. It is no assistant and knows nothing worth asking.
 
 | model | folder | shape | parameters | as INT8 (8.5 bits a weight) | steps | tokens seen |
@@ -48,10 +48,7 @@ tied. Vocabulary: 1,024 entries of byte-level BPE made from the training files a
 each domain (2.4 bytes a token on average); entry 0, `<|endoftext|>`, stands before every text. Context: {context}
 tokens.
 
-The EAGLE-style head: f = output of the target's final norm; x = fc [embedding of the next token ; f], one dense layer
-(pre-norm, attention and SwiGLU as in the target), and the result stands for the next f; embedding and output matrix
-are the target's (`sw_stack/models/training/eagle.py`).
-
+{head}
 ## Text
 
 {corpus}
@@ -62,8 +59,8 @@ are the project's own.
 
 ## Quality
 
-Bits per byte of test files, the same tokens for every column, each with at least 256 tokens before it; float32
-products. The baselines are interpolated modified Kneser-Ney 5-gram models over the same vocabulary, fitted to all
+Bits per byte of test files, the same tokens for every column, each with at least half a window of text before it;
+float32 products. The baselines are interpolated modified Kneser-Ney 5-gram models over the same vocabulary, fitted to all
 training files, to exactly the text that the network was trained on, and to the domain's own files; and one of 5 bytes.
 The network has seen {seen} tokens, {epochs} times the {train:,} in the training files.
 
@@ -83,7 +80,7 @@ figures. A small model on a CPU budget is no substitute for a trace of a large o
 
 ## Training
 
-`python -m sw_stack.models.training.train moe`, then `dense`, then `eagle` (`make train`); resumable, seed {seed};
+{state}`python -m sw_stack.models.training.train moe`, then `dense`, then `eagle` (`make train`); resumable, seed {seed};
 batches are a pure function of seed and step. Muon for the layers' matrices, Adam for the rest; {early_tokens:,} tokens
 a step for {early} steps, then {tokens:,}; constant rate after {warmup} steps of warm-up, linear to zero over the last
 {decay:.0%}; Switch load-balancing loss x {balance}; bfloat16 products, float32 parameters, norms, router and residual.
@@ -92,6 +89,12 @@ wall-clock of a shared two-core machine and say little about speed. Validation, 
 
 {curve}
 {samples}
+"""
+
+_HEAD = """\
+The EAGLE-style head: f = output of the target's final norm; x = fc [embedding of the next token ; f], one dense layer
+(pre-norm, attention and SwiGLU as in the target), and the result stands for the next f; embedding and output matrix
+are the target's (`sw_stack/models/training/eagle.py`).
 """
 
 
@@ -108,6 +111,8 @@ def write_card(data: Path) -> None:
         target=TARGET,
         models="\n".join(_model_row(name, r, data) for name, r in RECIPES.items() if (data / r.folder).exists()),
         context=recipe.shape.context,
+        head=_HEAD if (data / RECIPES["eagle"].folder).exists() else "No EAGLE-style head is shipped yet.\n",
+        state=_state(recipe, log[-1]["step"]),
         corpus=_corpus_table(corpus),
         shares=", ".join(f"{d.name} {d.weight:.0%}, late {d.late_weight:.0%}" for d in DOMAINS),
         seen=f"{log[-1]['tokens']:,}",
@@ -134,6 +139,23 @@ def write_card(data: Path) -> None:
         samples=_samples(report["samples"]),
     )
     write_atomic(folder / "MODEL_CARD.md", text)
+
+
+def _state(recipe: Recipe, step: int) -> str:
+    """Where the run described below was when the weights were taken; empty where it had ended."""
+    if step >= recipe.steps:
+        return ""
+    constant = step <= (1 - recipe.decay) * recipe.steps
+    short = recipe.schedule.length(step, recipe.steps) == recipe.schedule.short
+    early = (
+        f"were all of {recipe.schedule.short} tokens (longer context is extrapolated) with the domains' early shares"
+    )
+    return (
+        f"**The run had not ended.** The weights are the running average (memory of about 50 steps) after step {step}\n"
+        f"of {recipe.steps:,}. The rate {'had not begun' if constant else 'had begun'} to fall, sequences\n"
+        f"{early if short else 'had reached their full length'}, and the loss was still falling.\n"
+        "The table below validates the parameters, not their average. What follows describes the whole run.\n\n"
+    )
 
 
 def _log(folder: Path) -> list[dict]:
@@ -164,7 +186,7 @@ def _corpus_table(corpus: dict) -> str:
 
 def _quality_table(bits: dict) -> str:
     heads = {"moe": "this model"} | {f"kneser_ney_{kind}": what for kind, what in KINDS.items()}
-    heads["dense"] = "dense drafter"
+    heads |= {"dense": "dense drafter", "moe_full_context": "this model beyond its trained context"}
     columns = [key for key in heads if key in next(iter(bits.values()))]
     rows = ["| domain | " + " | ".join(heads[c] for c in columns) + " | bytes |", "|---" * (len(columns) + 2) + "|"]
     for name, row in bits.items():

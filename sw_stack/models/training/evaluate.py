@@ -34,22 +34,32 @@ from sw_stack.workloads.trace import Trace
 from sw_stack.workloads.trace_statistics import compute, expert_counts
 
 
-def windows_of(stream: np.ndarray, context: int, count: int) -> np.ndarray:
-    """Starts of ``count`` windows of ``context`` tokens spread evenly, none overlapping in its second half."""
-    fitting = min(count, 2 * (len(stream) - context - 1) // context)
-    return np.linspace(0, len(stream) - context - 1, fitting).astype(int)
+def windows_of(stream: np.ndarray, context: int, count: int, first: int = 0) -> np.ndarray:
+    """Starts of ``count`` windows of ``context`` tokens from ``first`` on, none overlapping in its second half."""
+    fitting = min(count, 2 * (len(stream) - first - context - 1) // context)
+    return np.linspace(first, len(stream) - context - 1, fitting).astype(int)
+
+
+def last_step() -> int:
+    """Training steps of the shipped model, from its log."""
+    return json.loads((DATA / TARGET / "training_log.jsonl").read_text().splitlines()[-1])["step"]
+
+
+def trained_context() -> int:
+    """Tokens of the longest sequences that the shipped model was trained on; beyond it, quality falls."""
+    recipe = RECIPES["moe"]
+    return recipe.schedule.length(last_step() - 1, recipe.steps)
 
 
 def seen_text(streams: dict) -> dict[str, np.ndarray]:
-    """Which training tokens the shipped model was trained on, from the last step of its log."""
-    recipe = RECIPES["moe"]
-    steps = json.loads((DATA / TARGET / "training_log.jsonl").read_text().splitlines()[-1])["step"]
+    """Which training tokens the shipped model was trained on."""
+    recipe, steps = RECIPES["moe"], last_step()
     train = {name: parts["train"] for name, parts in streams.items()}
     return Batches(train, recipe.schedule, steps, recipe.seed).seen()
 
 
 @torch.no_grad()
-def model_bits(model: Decoder, stream: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def model_bits(model: Decoder, stream: np.ndarray, starts: np.ndarray, context: int) -> tuple[np.ndarray, np.ndarray]:
     """Bits that the model spends on the second half of every window, and the experts it used.
 
     Every scored token has at least half a window before it.
@@ -59,7 +69,6 @@ def model_bits(model: Decoder, stream: np.ndarray, starts: np.ndarray) -> tuple[
     bits : (windows, context / 2) float64
     picked : (windows, context, layers, top_k) int, or empty for a dense model
     """
-    context = model.shape.context
     bits, picked = [], []
     for part in np.array_split(starts, math.ceil(len(starts) / 8)):
         tokens = torch.from_numpy(np.stack([stream[s : s + context + 1] for s in part]).astype(np.int64))
@@ -76,19 +85,21 @@ def quality(
     models: dict[str, Decoder], streams: dict, baselines: dict, lengths: np.ndarray, count: int
 ) -> tuple[dict, dict]:
     """Bits per byte by domain of every model and baseline on the same tokens; and the target's routing."""
-    table, picked = {}, {}
+    table, picked, context, full = {}, {}, trained_context(), models["moe"].shape.context
     for name, parts in streams.items():
-        context = models["moe"].shape.context
-        starts = windows_of(parts["test"], context, count)
+        starts = windows_of(parts["test"], context, count, full - context)
         scored = starts[:, None] + np.arange(context // 2 + 1, context + 1)
         text = lengths[parts["test"][scored]] > 0  # a start mark is no text
         total = int(lengths[parts["test"][scored]].sum())
         row = {"bytes": total, "tokens": int(text.sum())}
         for key, model in models.items():
-            bits, experts = model_bits(model, parts["test"], starts)
+            bits, experts = model_bits(model, parts["test"], starts, context)
             row[key] = float(bits[text].sum() / total)
             if experts.size:
                 picked[name] = experts
+        if context < full:
+            bits, _ = model_bits(models["moe"], parts["test"], starts + context - full, full)
+            row["moe_full_context"] = float(bits[:, -context // 2 :][text].sum() / total)
         for kind, by_domain in baselines.items():
             row[f"kneser_ney_{kind}"] = float(by_domain[name][scored][text].sum() / total)
         table[name] = row
@@ -221,6 +232,7 @@ def show(console: Console, report: dict) -> None:
 def _quality_table(bits: dict) -> Table:
     columns = [key for key in next(iter(bits.values())) if key not in ("bytes", "tokens")]
     heads = {f"kneser_ney_{kind}": f"Kneser-Ney {what}" for kind, what in KINDS.items()}
+    heads["moe_full_context"] = "moe, beyond its trained context"
     table = Table("domain", "bytes", *(heads.get(c, c) for c in columns), title="Bits per byte of held-out files")
     for name, row in bits.items():
         table.add_row(name, f"{row['bytes']:,}", *(f"{row[c]:.3f}" for c in columns))
@@ -240,7 +252,7 @@ def _routing_table(statistics: dict[str, dict[str, float]]) -> Table:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--windows", type=int, default=160, help="scored half-windows of 256 tokens per domain")
+    parser.add_argument("--windows", type=int, default=320, help="windows per domain; the second half is scored")
     parser.add_argument("--sample", type=int, default=160, help="tokens sampled per domain")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
