@@ -61,8 +61,8 @@ are the project's own.
 
 Bits per byte of test files, the same tokens for every column, each with at least half a window of text before it;
 float32 products. The baselines are interpolated modified Kneser-Ney 5-gram models over the same vocabulary, fitted to
-all training files, to exactly the text that the network was trained on, and to the domain's own files; and one of 5 bytes.
-The network has seen {seen} tokens, {epochs} times the {train:,} in the training files.
+all training files, to exactly the text that the network was trained on, and to the domain's own files; and one of 5
+bytes. The network has seen {seen} tokens, {epochs} times the {train:,} in the training files.
 
 {quality}
 
@@ -80,12 +80,12 @@ figures. A small model on a CPU budget is no substitute for a trace of a large o
 
 ## Training
 
-{state}`python -m sw_stack.models.training.train moe`, then `dense`, then `eagle` (`make train`); resumable,
-seed {seed}; batches are a pure function of seed and step. Muon for the layers' matrices, Adam for the rest; {early_tokens:,} tokens
-a step for {early} steps, then {tokens:,}; constant rate after {warmup} steps of warm-up, linear to zero over the last
-{decay:.0%}; Switch load-balancing loss x {balance}; bfloat16 products, float32 parameters, norms, router and residual.
-Sequences of {short} tokens first, of {context} in the last {long_share:.0%} of the steps. Seconds in the logs are
-wall-clock of a shared two-core machine and say little about speed. Validation, bits per byte:
+{state}`python -m sw_stack.models.training.train moe`, then `dense`, then `eagle` (`make train`); resumable, seed
+{seed}; batches are a pure function of seed and step. Muon for the layers' matrices, Adam for the rest;
+{early_tokens:,} tokens a step for {early} steps, then {tokens:,}; constant rate after {warmup} steps of warm-up,
+linear to zero over the last {decay:.0%}; Switch load-balancing loss x {balance}; bfloat16 products,
+float32 parameters, norms, router and residual. Sequences of {short} tokens first, of {context} in the last
+{long_share:.0%} of the steps. Seconds in the logs are wall-clock of a shared two-core machine and say little about speed. Validation, bits per byte:
 
 {curve}
 {samples}

@@ -60,7 +60,7 @@ RECIPES = {
         ModelShape(hidden=96, layers=3, heads=3, kv_heads=1, experts=0, top_k=0, intermediate=256),
         steps=500,
     ),
-    "eagle": Recipe(f"{TARGET}-draft-eagle", ModelShape(layers=1, experts=0, top_k=0, intermediate=384), steps=250),
+    "eagle": Recipe(f"{TARGET}-draft-eagle", ModelShape(layers=1, experts=0, top_k=0, intermediate=384), steps=800),
 }
 
 
