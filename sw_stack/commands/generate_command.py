@@ -20,7 +20,14 @@ def command(
     prompt: Annotated[list[str], typer.Option(help="Text to continue; may be given several times.")],
     method: str = typer.Option("none", help="Drafting method: none, elastic, quant, slm or eagle."),
     tree: str = typer.Option("5", help="Draft tree: DEPTH (a chain) or DEPTHxWIDTH, such as 2x4."),
-    resident: float = typer.Option(0.5, help="Share of each layer's experts whose MSB slices fit in HB, 0 to 1."),
+    resident: Annotated[
+        float | None,
+        typer.Option(help="Share of each layer's experts whose MSB slices fit in HB, 0 to 1.", show_default="0.5"),
+    ] = None,
+    hb_mb: Annotated[
+        float | None,
+        typer.Option(help="Instead: all of HB in MB (1e6 bytes); dense weights, then keys and values take theirs."),
+    ] = None,
     hot_set: str = typer.Option("hot", help="Which: hot (last draft phase), random or static (prefill)."),
     allocation: str = typer.Option("msb-only", help="Slices kept: msb-only (published), whole or adaptive."),
     dense_draft: str = typer.Option("msb", help="Dense parts in an elastic draft: msb (upper slices) or full."),
@@ -68,7 +75,17 @@ def command(
     if dense_draft not in ("msb", "full"):
         raise UserError(f"dense-draft must be msb or full, not {dense_draft!r}")
     speculation = Speculation(TreeShape.parse(tree), mode, rule)
-    choice = HotSetChoice(fraction=resident, policy=hot_set, allocation=allocation, seed=seed)
+    if resident is not None and hb_mb is not None:
+        raise UserError("give resident or hb-mb, not both")
+    if hb_mb is not None and not 0 <= hb_mb <= 1e9:
+        raise UserError(f"hb-mb must be 0 to 1e9, not {hb_mb}")
+    choice = HotSetChoice(
+        fraction=0.5 if resident is None else resident,
+        hb_bytes=None if hb_mb is None else int(hb_mb * 1e6),
+        policy=hot_set,
+        allocation=allocation,
+        seed=seed,
+    )
     if kv not in ("int8", "fp16"):
         raise UserError(f"kv must be int8 or fp16, not {kv!r}")
     if not 0 <= batch <= 64:
@@ -96,6 +113,7 @@ def command(
         speculation,
         choice,
         batch=len(prompts),
+        positions=sum(len(ids) + tokens for ids in prompts),
         folder=folder,
         threads=threads,
         chip_name=chip,

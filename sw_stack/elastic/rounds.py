@@ -17,6 +17,7 @@ import numpy as np
 from hw.errors import UserError
 from sw_stack.elastic.accept import Accepted, follow, reject
 from sw_stack.elastic.drafters.protocol import Drafter, Sequence, WeightReads
+from sw_stack.elastic.hb_share import HbShare
 from sw_stack.elastic.hot_set import HotSet, count_routing
 from sw_stack.elastic.scheduler import Decision, DepthScheduler
 from sw_stack.elastic.statistics import SpeculationStatistics
@@ -58,6 +59,7 @@ class SpeculativeDecoder:
     speculation : tree, mode and rule
     hot_set : resident experts
     predictor : of time, for the modes that choose
+    share : of HB, what the hot set's capacity was derived from
 
     Attributes
     ----------
@@ -73,11 +75,12 @@ class SpeculativeDecoder:
         speculation: Speculation,
         hot_set: HotSet,
         predictor: TimePredictor,
+        share: HbShare,
     ) -> None:
         self.runtime, self.drafter, self.speculation, self.hot_set = runtime, drafter, speculation, hot_set
         self.shape = speculation.shape if drafter else TreeShape(0)
         self.meter = TrafficMeter(
-            runtime.config, hot_set, drafter.reads if drafter else None, drafter.own_weights if drafter else 0
+            runtime.config, hot_set, drafter.reads if drafter else None, drafter.own_weights if drafter else 0, share
         )
         self.scheduler = DepthScheduler(speculation.mode, self.shape, predictor, self.meter)
         self.statistics = SpeculationStatistics(0, self.shape.depth)

@@ -31,6 +31,10 @@ def record(decoder: SpeculativeDecoder) -> dict:
         "experts_touched_per_layer_and_pass": reads.touched / reads.layer_passes if reads.touched else None,
         "cache_hit_rate": reads.hits / reads.touched if reads.touched else None,
         "tokens": statistics.tokens,
+        "hb_dense_bytes": meter.share.dense,
+        "hb_kv_bytes": meter.most_kv_bytes - meter.most_spilled_bytes,
+        "hb_expert_bytes": meter.share.expert * hot_set.resident.shape[0],
+        "kv_spilled_bytes": meter.most_spilled_bytes,
         "hb_draft_bytes": meter.draft.hb_bytes,
         "hb_verify_bytes": meter.verify.hb_bytes,
         "lpddr_draft_bytes": meter.draft.lpddr_bytes,
@@ -79,6 +83,15 @@ def show(decoder: SpeculativeDecoder, console: Console) -> None:
         f"per layer and target pass"
     )
     say(f"cache hits              {100 * run['cache_hit_rate']:.1f} % of them had their MSB slice in HB")
+    say(
+        f"HB                      dense weights {run['hb_dense_bytes'] / 1e6:.3f} MB, keys and values "
+        f"{run['hb_kv_bytes'] / 1e6:.3f} MB, room for experts {run['hb_expert_bytes'] / 1e6:.3f} MB"
+    )
+    if run["kv_spilled_bytes"]:
+        say(
+            f"keys and values spilled {run['kv_spilled_bytes'] / 1e6:.3f} MB of the oldest positions to LPDDR, "
+            f"where HB had no room for them"
+        )
     console.print(_bytes_table(run))
     if drafted:
         threshold = run["predicted_batch_threshold"]

@@ -11,7 +11,8 @@ MSB slice: 4.5 bits per weight, 4.0 for an LSB slice. Per method:
   part; other experts of the copy come from LPDDR, and so do all experts of the target;
 * small model, EAGLE head: their own weights (INT8) from HB.
 
-The embedding's few rows and activations are left out.
+Keys and values that HB has no room for are read from LPDDR (``hb_share``). The embedding's few rows, activations and
+the drafters' own caches are left out.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sw_stack.elastic.drafters.protocol import DraftPass, WeightReads
+from sw_stack.elastic.hb_share import HbShare
 from sw_stack.elastic.hot_set import HotSet, expert_weights
 from sw_stack.elastic.slices import LSB_BITS_PER_WEIGHT, MSB_BITS_PER_WEIGHT
 from sw_stack.elastic.time_predictor import PassWork
@@ -35,6 +37,18 @@ def matrix_weights(config: ModelConfig) -> int:
     """Weights of all projections, the embedding table not among them unless it is the output matrix."""
     skip = () if config.tied_embeddings else ("embedding",)
     return sum(int(np.prod(s)) for name, s in tensor_shapes(config).items() if len(s) == 2 and name not in skip)
+
+
+def dense_weights(config: ModelConfig) -> int:
+    """Weights of all projections but the routed experts'."""
+    return matrix_weights(config) - sum(config.moe_layers) * config.experts * expert_weights(config)
+
+
+def resident_bytes(config: ModelConfig, reads: WeightReads | None, own_weights: int) -> int:
+    """Dense weights that HB holds: the target's, and a drafter's own (of a separate copy the dense part)."""
+    dense = dense_weights(config)
+    own = {WeightReads.OWN: own_weights * WHOLE_BYTES, WeightReads.COPY: dense * MSB_BYTES}
+    return int(dense * WHOLE_BYTES + own.get(reads, 0))
 
 
 @dataclass
@@ -59,23 +73,28 @@ class TrafficMeter:
     hot_set      resident slices
     draft_reads  how the drafter reads weights; None where nothing is drafted
     own_weights  of the drafter
+    share        of HB
+
+    most_kv_bytes, most_spilled_bytes  keys and values of all sequences at their largest, and the part in LPDDR
     """
 
     config: ModelConfig
     hot_set: HotSet
     draft_reads: WeightReads | None
     own_weights: int
+    share: HbShare
     draft: PassWork = field(default_factory=PassWork)
     verify: PassWork = field(default_factory=PassWork)
     refill_bytes: int = 0
     reads: ExpertReads = field(default_factory=ExpertReads)
+    most_kv_bytes: int = 0
+    most_spilled_bytes: int = 0
 
     def __post_init__(self) -> None:
-        moe_layers = int(sum(self.config.moe_layers))
         self.expert_weights = expert_weights(self.config)
         self._expert_passes = 1 if self.config.moe.mxfp4 else 2  # slices that a full product takes
         self._streamed = np.zeros(self.hot_set.resident.shape, np.bool_)
-        self.dense_weights = matrix_weights(self.config) - moe_layers * self.config.experts * self.expert_weights
+        self.dense_weights = dense_weights(self.config)
 
     @property
     def _dense_slices(self) -> int:
@@ -102,9 +121,10 @@ class TrafficMeter:
             far += int((~resident).sum())
             pairs += int((record.chosen >= 0).sum())
         macs = self._dense_slices * one.tokens * self.dense_weights + pairs * self.expert_weights
+        spilled = self.share.spilled(kv_bytes)
         self.draft += PassWork(
-            self._dense_bytes + near * self.hot_set.sizes.msb_bytes + kv_bytes,
-            float(far * self.hot_set.sizes.msb_bytes),
+            self._dense_bytes + near * self.hot_set.sizes.msb_bytes + kv_bytes - spilled,
+            float(far * self.hot_set.sizes.msb_bytes + spilled),
             float(macs),
         )
 
@@ -132,7 +152,12 @@ class TrafficMeter:
         self.hot_set.end_pass()
         self._streamed[:] = False
         macs = 2.0 * tokens * self.dense_weights + self._expert_passes * pairs * self.expert_weights
-        self.verify += PassWork(WHOLE_BYTES * self.dense_weights + near + kv_bytes, float(far), macs)
+        spilled = self.share.spilled(kv_bytes)
+        self.verify += PassWork(
+            WHOLE_BYTES * self.dense_weights + near + kv_bytes - spilled, float(far + spilled), macs
+        )
+        self.most_kv_bytes = max(self.most_kv_bytes, kv_bytes)
+        self.most_spilled_bytes = max(self.most_spilled_bytes, spilled)
 
     # --- expectations, for scheduling ----------------------------------------------------------------------
 
@@ -145,7 +170,8 @@ class TrafficMeter:
         far = float((reached[:, :, None] * ~resident * bytes_of).sum())
         pairs = tokens * self.config.top_k * len(reached)
         macs = 2.0 * tokens * self.dense_weights + self._expert_passes * pairs * self.expert_weights
-        return PassWork(WHOLE_BYTES * self.dense_weights + near + kv_bytes, far, macs)
+        spilled = self.share.spilled(kv_bytes)
+        return PassWork(WHOLE_BYTES * self.dense_weights + near + kv_bytes - spilled, far + spilled, macs)
 
     def expected_draft(self, tokens: int, kv_bytes: float) -> PassWork:
         """Work of a draft pass over ``tokens``."""
@@ -162,9 +188,10 @@ class TrafficMeter:
         reached = 1 - (1 - np.minimum(usage, 1)) ** tokens
         near, far = float((reached * held).sum()), float((reached * ~held).sum())
         pairs = tokens * self.config.top_k * len(reached)
+        spilled = self.share.spilled(kv_bytes)
         return PassWork(
-            self._dense_bytes + near * self.hot_set.sizes.msb_bytes + kv_bytes,
-            far * self.hot_set.sizes.msb_bytes,
+            self._dense_bytes + near * self.hot_set.sizes.msb_bytes + kv_bytes - spilled,
+            far * self.hot_set.sizes.msb_bytes + spilled,
             float(self._dense_slices * tokens * self.dense_weights + pairs * self.expert_weights),
         )
 

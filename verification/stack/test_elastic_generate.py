@@ -94,6 +94,27 @@ def test_what_was_not_measured_is_not_zero(tiny: Path, capsys: pytest.CaptureFix
     assert json.loads(path.read_text())["cache_hit_rate"] is not None
 
 
+def test_keys_and_values_take_hb_before_experts(tiny: Path, capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    """Less HB, other figures, same text: room for all experts; for keys and values alone; for part of them only,
+    where the oldest spill and each pass reads them from LPDDR."""
+    path, runs = tmp_path / "run.json", []
+    request = ("--prompt", "Once", "--prompt", "def f", "--tokens", 12, "--method", "elastic", "--json", path)
+    for kept in (None, 1, 0.5):  # of the keys and values of the first run
+        hb_mb = 1 if kept is None else (runs[0][1]["hb_dense_bytes"] + kept * runs[0][1]["hb_kv_bytes"]) / 1e6
+        printed = generate(capsys, tiny, *request, "--hb-mb", hb_mb)
+        run = json.loads(path.read_text())
+        assert f"keys and values {run['hb_kv_bytes'] / 1e6:.3f} MB" in printed
+        assert ("MB of the oldest positions to LPDDR" in printed) is (run["kv_spilled_bytes"] > 0)
+        assert run["hb_dense_bytes"] + run["hb_kv_bytes"] + run["hb_expert_bytes"] <= round(hb_mb * 1e6)
+        runs.append((printed.split("\n\n")[0], run))
+    (text, most), (same, less), (again, least) = runs
+    assert text == same == again
+    assert [run["resident_experts_per_layer"] for _, run in runs] == [8, 0, 0]
+    assert most["kv_spilled_bytes"] == less["kv_spilled_bytes"] == 0 < least["kv_spilled_bytes"]
+    assert most["hb_kv_bytes"] == less["hb_kv_bytes"] == least["hb_kv_bytes"] + least["kv_spilled_bytes"]
+    assert least["lpddr_verify_bytes"] > less["lpddr_verify_bytes"]
+
+
 def test_a_batch_threshold_is_decided_by_predicted_time(tiny: Path, capsys: pytest.CaptureFixture) -> None:
     """With few residents in auto mode: AR is offered, and the reason of a decision names both predicted times."""
     printed = generate(capsys, tiny, "--prompt", "Once", "--tokens", 40, "--method", "elastic", "--resident", 0.125)
@@ -108,6 +129,9 @@ def test_a_batch_threshold_is_decided_by_predicted_time(tiny: Path, capsys: pyte
         (("--tree", "0x0"), "tree must be depth x width"),
         (("--tree", "deep"), "tree must be DEPTH or DEPTHxWIDTH"),
         (("--resident", "1.2"), "resident fraction must be 0 to 1, not 1.2"),
+        (("--resident", "0.5", "--hb-mb", "1"), "give resident or hb-mb, not both"),
+        (("--hb-mb", "-1"), "hb-mb must be 0 to 1e9, not -1.0"),
+        (("--hb-mb", "0.01"), "HB must hold at least the dense weights of "),
         (("--resident", "nan"), "resident fraction must be 0 to 1, not nan"),
         (("--hot-set", "warm"), "unknown hot set policy 'warm'"),
         (("--allocation", "lsb-only"), "unknown allocation 'lsb-only'"),

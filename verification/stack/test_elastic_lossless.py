@@ -13,6 +13,7 @@ from sw_stack.elastic.drafters.eagle import EagleDrafter
 from sw_stack.elastic.drafters.protocol import Drafter, Sequence
 from sw_stack.elastic.drafters.self_drafter import elastic_drafter, quant_drafter
 from sw_stack.elastic.drafters.small_model import SmallModelDrafter
+from sw_stack.elastic.hb_share import HbShare
 from sw_stack.elastic.hot_set import HotSet, capacity_of_fraction
 from sw_stack.elastic.rounds import Speculation, SpeculativeDecoder
 from sw_stack.elastic.statistics import SpeculationStatistics
@@ -47,10 +48,11 @@ def drafter(method: str, hot_set: HotSet) -> Drafter | None:
 def decoder(method: str, shape: str, *, fraction: float = 0.5, policy: str = "hot", mode: str = "always", **options):
     """A decoder of the random model."""
     config = moe_runtime().config
-    hot_set = HotSet(config, capacity_of_fraction(config, fraction), policy=policy)
+    share = HbShare(0, None, capacity_of_fraction(config, fraction))
+    hot_set = HotSet(config, share.expert, policy=policy)
     speculation = Speculation(TreeShape.parse(shape), mode, **options)
     predictor = Roofline.of_chip(chip("4gb"))
-    return SpeculativeDecoder(moe_runtime(), drafter(method, hot_set), speculation, hot_set, predictor)
+    return SpeculativeDecoder(moe_runtime(), drafter(method, hot_set), speculation, hot_set, predictor, share)
 
 
 def texts(steps, count: int) -> list[list[int]]:

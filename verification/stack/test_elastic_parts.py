@@ -8,10 +8,11 @@ import pytest
 from hw.errors import UserError
 from sw_stack.elastic.accept import Accepted, follow
 from sw_stack.elastic.drafters.protocol import DraftPass, WeightReads
+from sw_stack.elastic.hb_share import HbShare
 from sw_stack.elastic.hot_set import HotSet, capacity_of_fraction, count_routing, expert_sizes
 from sw_stack.elastic.statistics import SpeculationStatistics
 from sw_stack.elastic.time_predictor import PassWork
-from sw_stack.elastic.traffic import TrafficMeter, matrix_weights
+from sw_stack.elastic.traffic import TrafficMeter, matrix_weights, resident_bytes
 from sw_stack.elastic.tree import MostProbable, TokenTree, TreeShape, grow
 from sw_stack.models.runtime import LayerRouting
 from verification.stack.elastic_models import moe_runtime
@@ -169,11 +170,13 @@ def test_fractions_give_whole_slices() -> None:
 # --- traffic ---------------------------------------------------------------------------------------------------
 
 
-def meter(experts: int, reads: WeightReads | None = WeightReads.MSB_SLICES, own: int = 0) -> TrafficMeter:
-    """With the first experts resident."""
+def meter(
+    experts: int, reads: WeightReads | None = WeightReads.MSB_SLICES, own: int = 0, kv: int | None = None
+) -> TrafficMeter:
+    """With the first experts resident, and room for ``kv`` bytes of keys and values."""
     chosen = hot_set(experts)
     chosen.fill(np.tile(np.arange(8, 0, -1), (3, 1)), 36)
-    return TrafficMeter(CONFIG, chosen, reads, own)
+    return TrafficMeter(CONFIG, chosen, reads, own, HbShare(0, kv, experts * MSB))
 
 
 def test_dense_weights_are_counted_by_hand() -> None:
@@ -236,6 +239,41 @@ def test_expected_work_of_one_token_is_exact_where_usage_is_certain() -> None:
     expected = one.expected_verify(1, 7)
     one.add_verify(routing([[0, 5]]), 1, 7)
     assert expected == one.verify
+
+
+def test_keys_and_values_take_hb_before_experts() -> None:
+    """Of 10,000 bytes 4,000 are dense; keys and values want 1,200: three layers share 4,800. Wanting 9,000 they get
+    6,000, experts nothing, and what is beyond spills; dense weights that do not fit are an error."""
+    share = HbShare.of_capacity(10_000, 4_000, 1_200, 3)
+    assert (share.kv, share.expert, share.spilled(1_200)) == (1_200, 1_600, 0)
+    share = HbShare.of_capacity(10_000, 4_000, 9_000, 3)
+    assert (share.kv, share.expert) == (6_000, 0)
+    assert [share.spilled(kv) for kv in (0, 6_000, 6_001, 9_000)] == [0, 0, 1, 3_000]
+    with pytest.raises(UserError, match="at least the dense weights of 4,000 bytes, not 3,999"):
+        HbShare.of_capacity(3_999, 4_000, 0, 3)
+
+
+def test_spilled_keys_and_values_are_read_from_lpddr() -> None:
+    """Room for 60 of 100 bytes: draft, target pass and expectations move 40 from HB's bytes to LPDDR's."""
+    whole, short = meter(2), meter(2, kv=60)
+    for one in (whole, short):
+        one.add_draft(DraftPass(1, routing([[0, 1]])), 100)
+        one.add_verify(routing([[0, 5]]), 1, 100)
+        one.add_verify(routing([[0, 5]]), 1, 30)
+    moved = PassWork(-40.0, 40.0)
+    assert short.draft == whole.draft + moved
+    assert short.verify == whole.verify + moved
+    assert short.expected_draft(1, 100) == whole.expected_draft(1, 100) + moved
+    assert short.expected_verify(1, 100) == whole.expected_verify(1, 100) + moved
+    assert (short.most_kv_bytes, short.most_spilled_bytes, whole.most_spilled_bytes) == (100, 40, 0)
+
+
+def test_what_hb_holds_whole() -> None:
+    """Dense weights in 8.5 bits; beside them a small model's own in 8.5, or the dense part of a copy in 4.5."""
+    dense = meter(2).dense_weights
+    assert resident_bytes(CONFIG, WeightReads.MSB_SLICES, 0) == resident_bytes(CONFIG, None, 0) == dense * 8.5 / 8
+    assert resident_bytes(CONFIG, WeightReads.OWN, 800) == dense * 8.5 / 8 + 850
+    assert resident_bytes(CONFIG, WeightReads.COPY, 10**6) == dense * 13 / 8
 
 
 # --- statistics -----------------------------------------------------------------------------------------------

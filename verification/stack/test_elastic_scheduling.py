@@ -7,6 +7,7 @@ import pytest
 
 from hw.params import chip
 from sw_stack.elastic.drafters.protocol import WeightReads
+from sw_stack.elastic.hb_share import HbShare
 from sw_stack.elastic.hot_set import HotSet, expert_sizes
 from sw_stack.elastic.scheduler import FIRST_PROBES, PROBE_EVERY, Decision, DepthScheduler
 from sw_stack.elastic.statistics import SpeculationStatistics
@@ -21,7 +22,7 @@ def meter(experts: int) -> TrafficMeter:
     config = moe_runtime().config
     chosen = HotSet(config, experts * expert_sizes(config).msb_bytes)
     chosen.fill(np.tile(np.arange(8, 0, -1), (3, 1)), 36)
-    return TrafficMeter(config, chosen, WeightReads.MSB_SLICES, 0)
+    return TrafficMeter(config, chosen, WeightReads.MSB_SLICES, 0, HbShare(0, None, chosen.capacity_bytes))
 
 
 def test_roofline_takes_the_slowest() -> None:

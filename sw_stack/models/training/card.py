@@ -85,7 +85,8 @@ figures. A small model on a CPU budget is no substitute for a trace of a large o
 {early_tokens:,} tokens a step for {early} steps, then {tokens:,}; constant rate after {warmup} steps of warm-up,
 linear to zero over the last {decay:.0%}; Switch load-balancing loss x {balance}; bfloat16 products,
 float32 parameters, norms, router and residual. Sequences of {short} tokens first, of {context} in the last
-{long_share:.0%} of the steps. Seconds in the logs are wall-clock of a shared two-core machine and say little about speed. Validation, bits per byte:
+{long_share:.0%} of the steps. Seconds in the logs are wall-clock of a shared two-core machine and say little
+about speed. Validation, bits per byte:
 
 {curve}
 {samples}
