@@ -16,7 +16,7 @@ _RTL_MIXES = f"{_CONTROLLER}::test_rtl_equals_models_on_random_mixes"
 _RTL = "hw/memory/hb_controller.py"
 _DATA = "hw/memory/hb_data.py"
 _REFRESH = "hw/memory/refresh.py"
-_EXACT = "cycle_model/hb/exact.py"
+_EXACT = "cycle_model/hb/stepping.py"
 _FAST = "cycle_model/hb/fast.py"
 _RULES = "verification/bench/dram_checker.py"
 
@@ -190,32 +190,32 @@ _MODEL = (
     Fault(
         name="hb-exact-buffer-one-deeper",
         file=_EXACT,
-        before="write_level < shape.write_buffer",
-        after="write_level <= shape.write_buffer",
+        before="s.write_level < shape.write_buffer",
+        after="s.write_level <= shape.write_buffer",
         reason="The model's write buffer holds one beat more than the RTL's.",
         tests=(_MODELS,),
     ),
     Fault(
         name="hb-exact-tick-phase",
         file=_EXACT,
-        before="    phase = 0\n",
-        after="    phase = c.tick_den\n",
+        before='    registers["done"] = -1\n',
+        after='    registers["done"] = -1\n    registers["phase"] = 1\n',
         reason="The model's DRAM clock starts out of phase.",
         tests=(f"{_GOLDEN}::test_exact",),
     ),
     Fault(
         name="hb-exact-idle-refresh-waits-for-due",
         file=_EXACT,
-        before="(owed > 0 and chosen < 0)",
-        after="(owed > 8 and chosen < 0)",
+        before="(s.owed > 0 and chosen < 0)",
+        after="(s.owed > 8 and chosen < 0)",
         reason="The model's idle bank does not catch up on refreshes.",
         tests=(_MODELS,),
     ),
     Fault(
         name="hb-exact-write-recovery-short",
         file=_EXACT,
-        before="wr_to_pre = c.nCWL + c.nBL + c.nWR",
-        after="wr_to_pre = c.nCWL + c.nWR",
+        before="s.wr = c.nCWL + c.nBL + c.nWR - 1",
+        after="s.wr = c.nCWL + c.nWR - 1",
         reason="Exact counts write recovery from the start of the burst.",
         tests=(f"{_GOLDEN}::test_exact",),
     ),
