@@ -8,8 +8,8 @@ CHIP ?= tiny
 JOBS ?= 2
 export PATH := $(BIN):$(PATH)
 
-# Debian packages that no wheel replaces: a C++ compiler and Perl for Verilator, Icarus, a compiler cache.
-APT_TOOLS := g++:g++ perl:perl iverilog:iverilog ccache:ccache
+# Debian packages that no wheel replaces: a C++ compiler and Perl for Verilator, Icarus, a compiler cache, a browser.
+APT_TOOLS := g++:g++ perl:perl iverilog:iverilog ccache:ccache chromium:chromium chromedriver:chromium-driver
 
 .PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim bench bench-hb bench-dram bench-runtime bench-elastic study lossless bench-trace train evaluate-model verify-loaders clean
 

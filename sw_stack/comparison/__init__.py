@@ -1,0 +1,1 @@
+"""Machines compared: cells, suites, means, sensitivity. Timing is the engine's, drawing is `sw_stack.reports`'s."""

@@ -1,0 +1,44 @@
+"""What changed between two results: cells of the same key, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hw.errors import UserError
+from sw_stack.comparison.cell import CellResult, Results
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Cells in both results, and keys in one of them only."""
+
+    pairs: tuple[tuple[CellResult, CellResult], ...]
+    only_first: tuple[str, ...]
+    only_second: tuple[str, ...]
+
+    @property
+    def changed(self) -> tuple[tuple[CellResult, CellResult], ...]:
+        """Pairs that are not equal, the largest change of speed first."""
+        pairs = [pair for pair in self.pairs if repr(pair[0]) != repr(pair[1])]  # repr: NaN equals itself
+        return tuple(sorted(pairs, key=lambda pair: -abs(1 - speed_ratio(*pair))))
+
+
+def speed_ratio(first: CellResult, second: CellResult) -> float:
+    """How many times faster the second is; infinite where only one of them fits."""
+    if first.fits != second.fits:
+        return float("inf")
+    return first.seconds_per_token / second.seconds_per_token if first.fits else 1.0
+
+
+def difference(first: Results, second: Results) -> Difference:
+    """Pair the cells; UserError where there is none in both."""
+    left = {cell.key: cell for cell in first.cells}
+    right = {cell.key: cell for cell in second.cells}
+    common = [key for key in left if key in right]
+    if not common:
+        raise UserError("the two results must have at least one cell in common; they have none")
+    return Difference(
+        tuple((left[key], right[key]) for key in common),
+        tuple(key.label for key in left if key not in right),
+        tuple(key.label for key in right if key not in left),
+    )
