@@ -11,6 +11,9 @@ KINDS = ("paper", "second-hand", "datasheet", "standard", "derived", "measured",
 """How well a number is known. ``assumed``: nothing better was found; every result that rests on one lists it."""
 
 
+CORNERS = ("low", "nominal", "high")
+
+
 @dataclass(frozen=True)
 class Sourced:
     """A number that is not derived in the code.
@@ -68,6 +71,3 @@ class Sourced:
     def __str__(self) -> str:
         band = "" if self.low is None and self.high is None else " ({:g} to {:g})".format(*self.band)
         return f"{self.value:g} {self.unit}{band}"
-
-
-CORNERS = ("low", "nominal", "high")
