@@ -8,6 +8,7 @@ project where nothing is published.
 from hw.params.array import ArrayParams
 from hw.params.chips import CHIPS, ChipParams, chip
 from hw.params.hb import ECC_CHECK_BITS, ECC_GROUP, ECC_MODES, ECC_WORD_BITS, HbParams
+from hw.params.pe import LOOP_LEVELS, REGISTERS, ROW_REGISTERS, SEMAPHORE_MAX, SEMAPHORES, PeParams
 from hw.params.routing import RoutingParams
 
 __all__ = [
@@ -16,9 +17,15 @@ __all__ = [
     "ECC_GROUP",
     "ECC_MODES",
     "ECC_WORD_BITS",
+    "LOOP_LEVELS",
+    "REGISTERS",
+    "ROW_REGISTERS",
+    "SEMAPHORES",
+    "SEMAPHORE_MAX",
     "ArrayParams",
     "ChipParams",
     "HbParams",
+    "PeParams",
     "RoutingParams",
     "chip",
 ]

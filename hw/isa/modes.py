@@ -1,4 +1,4 @@
-"""Encodings shared by RTL, models, assembler and compiler. Standard library only."""
+"""Weight modes and HB commands and errors. Standard library only."""
 
 from enum import IntEnum
 

@@ -1,0 +1,1 @@
+"""The processing element: values (functional) and time (exact, fast)."""
