@@ -39,7 +39,7 @@ def command(
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from sw_stack.elastic.study.figures import acceptance_figure, quality_figure
+    from sw_stack.elastic.study.figures import acceptance_figure, allocation_figure, quality_figure
     from sw_stack.elastic.study.run import StudyConfig, run_study
     from sw_stack.quantizers.figure import render
     from sw_stack.reports.terminal import console
@@ -66,7 +66,11 @@ def command(
         study = run_study(config, out / "cells", progress)
     written = [
         write_atomic(out / f"{name}.{kind}", render(figure, kind))
-        for name, figure in (("acceptance", acceptance_figure(study)), ("quality", quality_figure(study)))
+        for name, figure in (
+            ("acceptance", acceptance_figure(study)),
+            ("quality", quality_figure(study)),
+            ("allocation", allocation_figure(study)),
+        )
         for kind in ("png", "svg")
     ]
     document = json.dumps(_document(study), indent=1, allow_nan=False) + "\n"
@@ -109,6 +113,9 @@ def _document(study) -> dict:
             }
             for result in study.cells
         ],
+        "allocations": [
+            asdict(r.cell) | {k: v for k, v in asdict(r).items() if k != "cell"} for r in study.allocations
+        ],
         "fit": {
             "formula": "-ln a = k[scheme] + m log2(p) [but int8] + u (c + d u + e log2(p))",
             "variables": "p drafted position, u = 1 - router mass covered; coefficients: k by scheme, m, c, d, e",
@@ -123,6 +130,25 @@ def _document(study) -> dict:
     }
 
 
+def _allocation_table(results):
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(
+        box=SIMPLE_HEAD, pad_edge=False, title="Allocations of the same HB bytes, per new token", title_justify="left"
+    )
+    for name in ("method, batch, share", "slices kept", "LPDDR KB", "HB KB", "roofline us", "MSB hits", "length"):
+        table.add_column(name, justify="left" if name in ("method, batch, share", "slices kept") else "right")
+    for r in results:
+        cell = r.cell
+        table.add_row(
+            f"{cell.method} {'1' if cell.batch else 'all prompts'} {cell.fraction:g}", cell.allocation,
+            f"{r.lpddr_bytes / 1e3:.1f}", f"{r.hb_bytes / 1e3:.1f}", f"{1e6 * r.roofline_seconds:.2f}",
+            f"{r.msb_hit_rate:.3f}", f"{r.accept_length:.2f}",
+        )  # fmt: skip
+    return table
+
+
 def _print(study, screen) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -135,6 +161,7 @@ def _print(study, screen) -> None:
         shares += [""] * (5 - len(shares))
         table.add_row(str(result.cell), *shares, f"{result.accept_length():.2f}", f"{result.coverage:.2f}")
     screen.print(table)
+    screen.print(_allocation_table(study.allocations))
     fit = study.fit
     screen.print("[bold]Fitted acceptance[/bold] with 5 to 95 % band over texts, augmented MSB4")
     screen.print(f"  (means of cells deviate from the fit by {fit.deviation:.3f} RMS, their own noise included)")

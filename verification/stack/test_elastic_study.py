@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sw_stack.commands.main import main
+from sw_stack.elastic.slices import ALLOCATIONS
 from sw_stack.elastic.study.caching import FRACTIONS, hit_rates
 from sw_stack.elastic.study.cells import EXPERTS_ONLY, SCHEMES, BatchResult, Cell, CellResult, all_cells
 from sw_stack.elastic.study.fit import fit_acceptance
@@ -149,7 +150,16 @@ def test_files_are_written_and_a_second_run_measures_nothing(
     for cell in document["cells"]:
         assert f"{cell['accept_length']:.2f}" in printed
     assert set(document["hit_rates"]) == {"tiny", excerpt.model}
-    for name in ("acceptance", "quality"):
+    by_cell = {tuple(r[k] for k in ("method", "allocation", "fraction", "batch")): r for r in document["allocations"]}
+    assert len(by_cell) == 2 * 3 * 3 * 2
+    for fraction in (0.25, 0.5, 0.75):  # the same bytes: whole experts are fewer, so fewer of them are found
+        hits = {a: by_cell["none", a, fraction, 1]["msb_hit_rate"] for a in ALLOCATIONS}
+        assert hits["whole"] <= hits["adaptive"] <= hits["msb-only"]
+        assert by_cell["none", "whole", fraction, 1]["accept_length"] == 1
+        reads = [by_cell["none", a, fraction, 1][f"{tier}_bytes"] for a in ALLOCATIONS for tier in ("hb", "lpddr")]
+        assert min(reads) > 0
+        assert f"{by_cell['elastic', 'adaptive', fraction, 0]['lpddr_bytes'] / 1e3:.1f}" in printed
+    for name in ("acceptance", "quality", "allocation"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         xml.etree.ElementTree.fromstring((tmp_path / f"{name}.svg").read_text())
     full = next(

@@ -1,4 +1,4 @@
-"""Figures of the study: acceptance, and quality with caching."""
+"""Figures of the study: acceptance, quality with caching, and allocations of HB."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sw_stack.elastic.study.allocation import FRACTIONS as ALLOCATION_FRACTIONS
+from sw_stack.elastic.study.allocation import METHODS as ALLOCATION_METHODS
+from sw_stack.elastic.study.allocation import TOGETHER
 from sw_stack.elastic.study.cells import EXPERTS_ONLY, FRACTIONS, SCHEMES, TREES, CellResult
 from sw_stack.elastic.study.run import Study
 
@@ -21,7 +24,14 @@ _SCHEME = {
 _POLICY = {"hot": ("#D55E00", "s"), "static": ("#0072B2", "^"), "random": ("#999999", "v")}
 _POLICY_LABEL = {"hot": (-8, 7), "static": (8, -3), "random": (-8, -14)}
 _DOMAIN = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_METHOD = {"elastic": "Elastic-SD", "quant": "Quant-SD", "slm": "small model", "eagle": "EAGLE head"}
+_ALLOCATION = {"msb-only": ("#D55E00", "s"), "whole": ("#0072B2", "^"), "adaptive": ("#009E73", "o")}
+_METHOD = {
+    "none": "plain decoding",
+    "elastic": "Elastic-SD",
+    "quant": "Quant-SD",
+    "slm": "small model",
+    "eagle": "EAGLE head",
+}
 
 
 def acceptance_figure(study: Study) -> Figure:
@@ -52,6 +62,30 @@ def quality_figure(study: Study) -> Figure:
         _draw_hits(axes, f"{panel}  Expert cache on the trace of {name}", rates)
     for axes in panels[2:]:
         axes.sharey(panels[1])
+    return figure
+
+
+def allocation_figure(study: Study) -> Figure:
+    """External bytes per token by allocation of the same HB bytes: plain decoding and Elastic-SD."""
+    figure = Figure(figsize=(10.5, 4.8), layout="constrained")
+    for axes, panel, method in zip(figure.subplots(1, 2), "ab", ALLOCATION_METHODS, strict=True):
+        for allocation, (colour, marker) in _ALLOCATION.items():
+            for batch, line, label in ((1, "-", "batch 1"), (TOGETHER, "--", f"batch {study.config.prompts}")):
+                chosen = [
+                    r.lpddr_bytes / 1e3
+                    for r in study.allocations
+                    if (r.cell.method, r.cell.allocation, r.cell.batch) == (method, allocation, batch)
+                ]
+                axes.plot(
+                    ALLOCATION_FRACTIONS, chosen, line, color=colour, marker=marker, markersize=5,
+                    label=f"{allocation}, {label}",
+                )  # fmt: skip
+        axes.set_xticks(ALLOCATION_FRACTIONS)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("HB bytes for experts, as a share of each layer's MSB slices")
+        axes.set_ylabel("LPDDR reads per new token (KB)")
+        axes.legend(fontsize=8, loc="lower left")
+        _title(axes, f"{panel}  {_METHOD[method]}")
     return figure
 
 

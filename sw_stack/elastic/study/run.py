@@ -9,6 +9,12 @@ from pathlib import Path
 
 from hw.errors import UserError
 from sw_stack.elastic.methods import DRAFT_FOLDERS, available_methods, draft_folder
+from sw_stack.elastic.study.allocation import (
+    AllocationResult,
+    allocation_cells,
+    run_allocation,
+    stored_allocation,
+)
 from sw_stack.elastic.study.caching import PHASE_STEPS, hit_rates
 from sw_stack.elastic.study.cells import (
     EXPERTS_ONLY,
@@ -74,6 +80,7 @@ class Study:
     """Everything measured.
 
     cells        in the order of `all_cells`
+    allocations  in the order of `allocation_cells`
     fit          acceptance over coverage, bits and position
     perplexity   numeric -> see `sw_stack.elastic.study.quality`
     hit_rates    trace name -> see `sw_stack.elastic.study.caching`
@@ -81,6 +88,7 @@ class Study:
 
     config: StudyConfig
     cells: list[CellResult] = field(default_factory=list)
+    allocations: list[AllocationResult] = field(default_factory=list)
     fit: AcceptanceFit | None = None
     perplexity: dict[str, dict] = field(default_factory=dict)
     hit_rates: dict[str, dict] = field(default_factory=dict)
@@ -108,8 +116,8 @@ def run_study(config: StudyConfig, folder: Path, progress: Callable[[str, int, i
     folders = {m: draft_folder(config.model, m) for m in methods if m in DRAFT_FOLDERS}
     drafts = {m: _digest(path) for m, path in folders.items()}
     store = Store(folder, {"model": _digest(config.model), "prompts": _of(prompts), "tokens": config.tokens})
-    study, cells = Study(config), all_cells(methods)
-    steps = len(cells) + len(NUMERICS) + 2
+    study, cells, allocations = Study(config), all_cells(methods), allocation_cells()
+    steps = len(cells) + len(allocations) + len(NUMERICS) + 2
     for number, cell in enumerate(cells, 1):
         per_draft = Store(folder, store.identity | {"draft": drafts.get(cell.method, "")})
 
@@ -119,9 +127,17 @@ def run_study(config: StudyConfig, folder: Path, progress: Callable[[str, int, i
         result, there = stored_cell(per_draft, cell, measure)
         study.cells.append(result)
         progress(f"{cell}{' (kept)' if there else ''}", number, steps)
+    for number, cell in enumerate(allocations, len(cells) + 1):
+
+        def measure(cell=cell) -> AllocationResult:
+            return run_allocation(runtime, cell, prompts, config.tokens, config.threads)
+
+        result, there = stored_allocation(store, cell, measure)
+        study.allocations.append(result)
+        progress(f"{cell}{' (kept)' if there else ''}", number, steps)
     study.fit = fit_acceptance(study.cells, (*SCHEMES, EXPERTS_ONLY), config.seed)
     quality = Store(folder, {"model": store.identity["model"], "texts": _of(long)})
-    for number, numeric in enumerate(NUMERICS, len(cells) + 1):
+    for number, numeric in enumerate(NUMERICS, len(cells) + len(allocations) + 1):
         study.perplexity[numeric], there = quality.get(
             "perplexity", {"numeric": numeric}, lambda n=numeric: perplexity(model, n, long, config.threads)
         )
