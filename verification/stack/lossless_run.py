@@ -1,8 +1,9 @@
 """``make lossless``: greedy text of every drafting method against plain decoding, 1 000 prompts of 64 tokens.
 
-Prompts are windows of held-out text of the domains in turn, in batches of 1 to 16 (16 mostly, so that the run
-is short; each smaller size twice per method). Finished batches are kept in ``build/lossless``: a run that was stopped
-continues; changed weights start over. Exit status 1 where a token differs.
+The reference is every prompt decoded plainly and alone; method ``none`` is plain decoding in the batch. Prompts are
+windows of held-out text of the domains in turn, in batches of 1 to 16 (16 mostly, so that the run is short; each
+smaller size twice per method). Finished batches are kept in ``build/lossless``: a run that was stopped continues;
+changed weights start over. Exit status 1 where a token differs.
 """
 
 from __future__ import annotations
@@ -120,8 +121,9 @@ class LosslessRun:
         return f"{method}-{digest(self.key, *([folder] if folder else []))}"
 
     def _plain(self, first: int, size: int) -> list[list[int]]:
+        """Every prompt alone."""
         given = self.prompts[first : first + size]
-        return tokens_of(decode_plain(self.runtime, given, self.tokens, GREEDY, 0), size)
+        return [tokens_of(decode_plain(self.runtime, [prompt], self.tokens, GREEDY, 0), 1)[0] for prompt in given]
 
     def _compare(self, method: str, number: int, first: int, size: int, reference: list[list[int]]) -> dict:
         decoder = make_decoder(

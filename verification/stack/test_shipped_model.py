@@ -9,12 +9,17 @@ import pytest
 from tokenizers import Tokenizer
 
 import sw_stack.models.float_reference as float_reference
+from sw_stack.elastic.drafters.eagle import EagleDrafter, open_head
+from sw_stack.elastic.drafters.protocol import Sequence
 from sw_stack.models.checkpoint import open_checkpoint
+from sw_stack.models.quantized_model import QuantizedModel
+from sw_stack.models.runtime import Runtime, Segment
 from sw_stack.models.safetensors_file import SafetensorsFile
+from sw_stack.models.sampling import RandomStream
 
 DATA = Path(__file__).parents[2] / "sw_stack" / "data"
 TARGET = DATA / "elmoe-8m"
-DRAFTERS = (DATA / "elmoe-8m-draft-dense",)
+DRAFTERS = (DATA / "elmoe-8m-draft-dense", DATA / "elmoe-8m-draft-eagle")
 DOMAINS = ("plays", "novels", "code", "docs")
 BITS_PER_WEIGHT = 8 + 16 / 32  # INT8 with an FP16 scale per group of 32
 
@@ -109,7 +114,33 @@ def test_quality_is_recorded_with_its_baselines():
         figures = [f"{row[name]:.3f}" for name in ("moe", "kneser_ney_tokens", "kneser_ney_bytes")]
         line = next(line for line in card.splitlines() if line.startswith(f"| {domain} | {figures[0]}"))
         assert all(figure in line for figure in figures), domain
-        assert row["moe"] < row["kneser_ney_bytes"], domain
+
+
+@pytest.mark.parametrize("kind", ["tokens", "seen", "domain", "bytes"])
+def test_below_kneser_ney_in_every_domain(kind):
+    """Fewer bits per byte than 5-gram models of all training files, of exactly what the network saw, of the domain's
+    own files, over tokens; and of all training files over bytes."""
+    for domain, row in quality()["bits_per_byte"].items():
+        assert 0.5 < row["moe"] < row[f"kneser_ney_{kind}"], domain
+
+
+def test_eagle_head_prefers_what_the_target_prefers():
+    """The head loads with the shipped target; given the target's own features, its choice is the target's more often
+    than the small dense model's is."""
+    target = Runtime(QuantizedModel(open_checkpoint(TARGET)))
+    head = EagleDrafter(target, open_head(DRAFTERS[1], target.model.source))
+    small = Runtime(QuantizedModel(open_checkpoint(DRAFTERS[0])))
+    agreed = {"head": 0, "small": 0}
+    for number, domain in enumerate(DOMAINS):
+        ids = first_tokens(domain)[:256]
+        result = target.forward([Segment(target.new_cache(), ids)])
+        chosen = result.logits.argmax(axis=1)
+        agreed["small"] += (small.forward([Segment(small.new_cache(), ids)]).logits.argmax(axis=1) == chosen)[1:].sum()
+        for length in range(1, len(ids)):  # the head sees features up to length - 1 and the token behind them
+            sequence = Sequence(number, target.new_cache(), RandomStream(0, 0), root=ids[length])
+            head.observe(sequence, ids[length - 1 : length], result.hidden[length - 1 : length])
+            agreed["head"] += int(head.begin([sequence])[0].argmax() == chosen[length])
+    assert agreed["head"] > agreed["small"] > 0.2 * 255 * len(DOMAINS)
 
 
 def test_corpus_is_recorded_with_licences():
