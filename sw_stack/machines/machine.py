@@ -7,7 +7,7 @@ whole-model engine times, or a *GPU* (``gpu``), which a roofline with stated eff
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 
 from hw.errors import UserError, nearest
@@ -160,6 +160,17 @@ class Machine:
             raise UserError(f"machine {self.name} must have at least one mapping of {', '.join(MAPPINGS)}")
         if self.near_memory is not None:
             self.near_memory.check(self.lpddr)
+
+    @property
+    def numbers(self) -> dict[str, Sourced]:
+        """Every number that is not derived, by its dotted name (``near_memory.ranks``)."""
+        found: dict[str, Sourced] = {}
+        for part in ("near_memory", "links", "host", "static", "gpu"):
+            holder = getattr(self, part)
+            if is_dataclass(holder):
+                values = {f.name: getattr(holder, f.name) for f in fields(holder)}
+                found |= {f"{part}.{name}": value for name, value in values.items() if isinstance(value, Sourced)}
+        return found
 
     @property
     def is_gpu(self) -> bool:

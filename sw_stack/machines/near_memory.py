@@ -26,6 +26,15 @@ class UnitLevel(Enum):
     BANK_GROUP = "bank group"
 
 
+@dataclass(frozen=True)
+class NearProduct:
+    """Cost of a product in the memory: time, bytes read by the units, multiply-adds."""
+
+    ns: float
+    read_bytes: float
+    macs: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class NearMemory:
     """Units in the external memory that multiply weights where they lie.
@@ -37,7 +46,7 @@ class NearMemory:
     row_bytes        bytes of a row that a unit reads before the next activation
     macs_per_byte    INT8 multiply-adds that a unit's arithmetic can do per byte of its peak bandwidth
     blocks_external  while units work, their channels serve no reads of the processor
-    input_bytes      activations that a unit holds: more tokens than fit read the weights again
+    input_bytes      activations that a unit holds: tokens whose whole input row does not fit read the weights again
     read_pj_per_bit  cell to unit
     mac_pj           per INT8 multiply-add
     power_limit_w    of all units together, reading and arithmetic; the bandwidth is cut where it would be exceeded
@@ -110,6 +119,18 @@ class NearMemory:
         turns = rows if self.level is UnitLevel.BANK else 1  # a group opens its next row behind the reads of this one
         busy = accesses * column_ns + turns * turn_ns
         return busy / (1 - t.tRFCab_ns / t.tREFI_ns)
+
+    def product(
+        self, weight_bytes: float, weights: float, tokens: int, inputs: int, lpddr: Lpddr5Config
+    ) -> NearProduct:
+        """A product of ``weights`` (stored in ``weight_bytes``) with ``tokens`` rows of ``inputs`` INT8 values.
+
+        The slower of reading (once per group of tokens that a unit holds) and arithmetic.
+        """
+        held = max(1, int(self.input_bytes.value // inputs))
+        read = weight_bytes * -(-tokens // held)
+        macs = weights * tokens
+        return NearProduct(max(self.stream_ns(read, lpddr), macs / self.macs_per_ns(lpddr)), read, macs)
 
     def sustained_gb_per_s(self, lpddr: Lpddr5Config) -> float:
         """Of a long stream of whole rows."""
