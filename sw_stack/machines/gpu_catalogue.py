@@ -1,4 +1,4 @@
-"""Numbers of the GPUs. Peaks are dense, from data sheets; efficiencies say how they were found or that they are assumed."""
+"""Numbers of the GPUs. Peaks are dense, from data sheets; efficiencies are measured or marked assumed."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class NearMemory:
 
     level            what one unit reads
     channels         channels that have units; weights that units read lie there
-    ranks            ranks of a channel whose units work at once
+    ranks            ranks of a channel whose units work at once; every rank has units
     access_bytes     bytes that a unit reads per column access
     row_bytes        bytes of a row that a unit reads before the next activation
     macs_per_byte    INT8 multiply-adds that a unit's arithmetic can do per byte of its peak bandwidth
@@ -84,9 +84,9 @@ class NearMemory:
         return self.channels * int(self.ranks.value) * per_rank
 
     def capacity_bytes(self, lpddr: Lpddr5Config) -> int:
-        """Bytes that the working units reach: the weights they multiply must fit."""
+        """Bytes behind the units: the weights they multiply must fit. Every rank has units, ``ranks`` work at once."""
         org = lpddr.organization
-        return org.capacity_bytes * self.channels * int(self.ranks.value) // (org.channels * org.ranks)
+        return org.capacity_bytes * self.channels // org.channels
 
     def power_throttle(self, lpddr: Lpddr5Config) -> float:
         """Share of the timing peak that the power limit allows, at full bandwidth and full arithmetic; at most 1."""
