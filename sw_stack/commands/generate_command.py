@@ -49,6 +49,9 @@ def command(
     seed: int = typer.Option(0, help="Seed of the sampling; each sequence has its own stream."),
     kv: str = typer.Option("int8", help="Key/value cache: int8 or fp16."),
     threads: int = typer.Option(2, help="CPU threads; changes no result."),
+    stream_layers: bool = typer.Option(
+        False, "--stream-layers", help="Load each layer anew in every pass: memory for one layer, slow."
+    ),
     json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures here, with provenance.")] = None,
     quiet: bool = typer.Option(False, "--quiet", help="Text only, no summary."),
 ) -> None:
@@ -101,7 +104,7 @@ def command(
     texts = [prompt[i % len(prompt)] for i in range(batch or len(prompt))]
     prompts = [tokenizer.encode(text) for text in texts]
     check_request(prompts, tokens, source.config.max_positions)
-    runtime = Runtime(QuantizedModel(source), kv_format=KvFormat(kv), threads=threads)
+    runtime = Runtime(QuantizedModel(source, keep_layers=not stream_layers), kv_format=KvFormat(kv), threads=threads)
 
     if method == "none" and not source.config.experts:  # a dense model: nothing to cache
         _print_text(decode_plain(runtime, prompts, tokens, sampling, seed), tokenizer, texts)

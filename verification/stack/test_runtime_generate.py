@@ -52,6 +52,7 @@ def test_text_is_printed_and_repeats(capsys, folder):
         for seed in ("1", "1", "2")
     ]
     assert sampled[0] == sampled[1] != sampled[2]
+    assert generate(capsys, folder, *greedy, "--quiet", "--stream-layers") == runs[0]
 
 
 def test_a_batch_gives_every_sequence_the_text_it_has_alone(capsys, folder):
