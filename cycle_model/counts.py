@@ -35,6 +35,34 @@ class Counts:
     lpddr_refreshes_all_bank, lpddr_refreshes_per_bank  REFab (one rank), REFpb (two banks)
     lpddr_row_hits, lpddr_row_misses, lpddr_row_conflicts  bursts that needed nothing, an ACT, a PRE and an ACT first
     lpddr_forwarded_reads       reads answered from the write queue
+
+    PE array, summed over PEs; rows without a token are gated and count nothing:
+
+    array_macs_full, array_macs_draft, array_macs_mxfp4  slice multiply-adds by operand mode (MSB and LSB are ``full``)
+    array_scale_products        group sums multiplied by their scale and rounded
+    array_chain_adds            FP32 additions to a chain, and of the two chains at the projection boundary
+    array_busy_cycles           cycles in which a PE's array takes a beat
+
+    Memories of the PEs (weights, inputs and outputs, chains), vector unit, links:
+
+    sram_read_bytes, sram_write_bytes
+    vector_operations           FP32 operations of the vector unit
+    vector_busy_cycles
+    stream_link_bytes           injected, a multicast once
+    stream_link_delivered_bytes  taken by PEs, a multicast once per PE
+    aggregation_link_bytes      activations, row maxima and chains between PEs
+    stream_link_busy_cycles, aggregation_link_busy_cycles
+
+    HOST operations:
+
+    host_attention_macs         multiply-adds of attention scores and values
+    host_elements               elements of embedding, norms, RoPE, router normalisation, sampling
+    host_commands               operations handed over
+
+    Units in the external memory:
+
+    near_memory_read_bytes      read by the units, not through the data pins
+    near_memory_macs            INT8 multiply-adds
     """
 
     hb_activates: int = 0
@@ -66,6 +94,26 @@ class Counts:
     lpddr_row_misses: int = 0
     lpddr_row_conflicts: int = 0
     lpddr_forwarded_reads: int = 0
+    array_macs_full: int = 0
+    array_macs_draft: int = 0
+    array_macs_mxfp4: int = 0
+    array_scale_products: int = 0
+    array_chain_adds: int = 0
+    array_busy_cycles: int = 0
+    sram_read_bytes: int = 0
+    sram_write_bytes: int = 0
+    vector_operations: int = 0
+    vector_busy_cycles: int = 0
+    stream_link_bytes: int = 0
+    stream_link_delivered_bytes: int = 0
+    aggregation_link_bytes: int = 0
+    stream_link_busy_cycles: int = 0
+    aggregation_link_busy_cycles: int = 0
+    host_attention_macs: int = 0
+    host_elements: int = 0
+    host_commands: int = 0
+    near_memory_read_bytes: int = 0
+    near_memory_macs: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
         """Counts of both runs together."""
