@@ -1,0 +1,38 @@
+"""Performance counters of the PE: names and meaning, the same in RTL, exact and fast model. Standard library only."""
+
+from hw.isa.encoding import Unit
+
+_UNIT_COUNTERS = {
+    "commands": "commands started",
+    "busy_cycles": "cycles from a command's start to its `free`, both included",
+    "semaphore_stalls": "cycles with a command at the head and the unit free, but a semaphore at 0",
+}
+
+COUNTERS: dict[str, str] = {
+    "sequencer_instructions": "instructions executed",
+    "sequencer_queue_stalls": "cycles in which a command stays in execute because its queue is full",
+    "sequencer_wait_stalls": "cycles in which WAIT stays in execute",
+    **{
+        f"{unit.name.lower()}_{name}": text
+        for unit in Unit
+        if unit is not Unit.SEQUENCER
+        for name, text in _UNIT_COUNTERS.items()
+    },
+    "hb_request_stalls": "cycles in which the HB unit's request waits for the controller",
+    "stream_request_stalls": "cycles in which a refill's request waits for the controller",
+    "stream_words": "words taken from the stream link",
+    "stream_link_stalls": "cycles in which a load, or the controller for a refill, would take a word and none is offered",
+    "gather_words": "words taken from the aggregation link",
+    "gather_link_stalls": "cycles in which a load would take a word and none is offered",
+    "store_words": "words taken by the aggregation link",
+    "store_link_stalls": "cycles in which a word is offered and not taken",
+    "array_groups": "dot groups computed, n x m of every MATMUL",
+    "vector_rows": "rows (n) of every vector command",
+    "hb_activates": "ACTIVATE commands on the bank's pins",
+    "hb_reads": "READ commands",
+    "hb_writes": "WRITE commands",
+    "hb_refreshes": "REFRESH commands",
+    "hb_row_conflicts": "activations behind the first of their transfer: another row of it was open",
+    "hb_stream_stalls": "DRAM clocks in which only a stream (no word yet, no place) held a column back",
+}
+"""Counter name -> what it counts, from the cycle of the first dispatch word to the last cycle of the run."""
