@@ -21,7 +21,7 @@ COUNTERS: dict[str, str] = {
     "hb_request_stalls": "cycles in which the HB unit's request waits for the controller",
     "stream_request_stalls": "cycles in which a refill's request waits for the controller",
     "stream_words": "words taken from the stream link",
-    "stream_link_stalls": "cycles in which a load, or the controller for a refill, would take a word and none is offered",
+    "stream_link_stalls": "cycles in which a load, or a refill's controller, would take a word and none is offered",
     "gather_words": "words taken from the aggregation link",
     "gather_link_stalls": "cycles in which a load would take a word and none is offered",
     "store_words": "words taken by the aggregation link",
