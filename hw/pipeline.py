@@ -30,3 +30,11 @@ def spread(stages: int, steps: int) -> frozenset[int]:
     The last step always does; the others are spaced evenly.
     """
     return frozenset(-(-steps * k // stages) for k in range(1, stages + 1))
+
+
+def delay(m: Module, advance: Value, cycles: int, **values: Value) -> SimpleNamespace:
+    """Signals carrying ``values``, ``cycles`` registers later; at once where it is 0."""
+    out = SimpleNamespace(**values)
+    for _ in range(cycles):
+        out = cut(m, advance, True, **vars(out))
+    return out

@@ -17,7 +17,7 @@ SCALE_STEPS = 3  # multiply, normalise, round
 ADD_STEPS = 5  # order, align, add, normalise, round
 
 
-def _leading_zeros(m: Module, value: Value, name: str) -> Signal:
+def leading_zeros(m: Module, value: Value, name: str) -> Signal:
     """Zeros above the highest one of ``value``; its width where ``value`` is zero."""
     width = len(value)
     count = Signal(range(width + 1), name=name)
@@ -28,7 +28,7 @@ def _leading_zeros(m: Module, value: Value, name: str) -> Signal:
     return count
 
 
-def _round_to_24(m: Module, value: Value, name: str) -> tuple[Value, Value]:
+def round_to_24(m: Module, value: Value, name: str) -> tuple[Value, Value]:
     """Round ``value``, a significand with its leading one at the top (or below, if subnormal), to 24 bits.
 
     Returns the 24-bit significand and the carry that means 2^24.
@@ -126,7 +126,7 @@ class ScaleMultiplier(Repeated):
 
         # Step 2: normalise. Leading one to the top; biased exponent of a significand with 1 before the point.
         width = len(s.value)
-        zeros = _leading_zeros(m, s.value, "zeros")
+        zeros = leading_zeros(m, s.value, "zeros")
         s = cut(
             m,
             self.advance,
@@ -140,7 +140,7 @@ class ScaleMultiplier(Repeated):
         )
 
         # Step 3: round and pack. Subnormals arise only from E8M0 with a dot below 4: at most two places, exact.
-        rounded, carry = _round_to_24(m, s.significand, "rounded")
+        rounded, carry = round_to_24(m, s.significand, "rounded")
         biased = Signal(signed(12))
         subnormal = Signal(23)
         product = Signal(32)
@@ -254,7 +254,7 @@ class Fp32Adder(Repeated):
         )
 
         # Step 4: normalise. One place right after a carry, else left as far as the exponent allows.
-        zeros = _leading_zeros(m, s.total[:27], "zeros")
+        zeros = leading_zeros(m, s.total[:27], "zeros")
         room = (s.exponent - 1)[:8]
         left = Mux(zeros > room, room, zeros)[:5]
         normal = Signal(27)
@@ -277,7 +277,7 @@ class Fp32Adder(Repeated):
         )
 
         # Step 5: round and pack. Without a hidden one the result is subnormal: exponent field 0.
-        rounded, carry = _round_to_24(m, s.normal, "rounded")
+        rounded, carry = round_to_24(m, s.normal, "rounded")
         field = Signal(9)
         total = Signal(32)
         m.d.comb += field.eq(Mux(rounded[23] | carry, s.exponent + carry, 0))

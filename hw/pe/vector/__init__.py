@@ -1,0 +1,1 @@
+"""Vector unit: FP32 operations on rows, row maxima, sigmoid, requantisation."""
