@@ -8,8 +8,8 @@ Both slices of an INT8 weight take one integer multiplication: with h = q >> 4 a
 the sum of a (2^16 h + l') over a group holds both group sums, because |sum a l'| <= 32 x 127 x 8 = 32512 fits in
 16 signed bits, and with the sum of h in the upper half the whole is below 2^31. Then sum a l = sum a l' + 8 sum a.
 A draft's sums stay exact in 16 bits altogether, of which a SIMD register holds twice as many:
-sum a (2h + 1) = 2 sum a h + sum a. Ready operands are at most 16, so half a group fits. There tokens are taken in
-pairs, which read the operands once.
+sum a (2h + 1) = 2 sum a h + sum a. Ready operands are at most 16, so half a group fits. Tokens are taken in pairs,
+which read the operands once.
 """
 
 from __future__ import annotations
@@ -54,38 +54,24 @@ def _unpack_one(codes, first, width, mode, tile):
 
 
 @njit(nogil=True, cache=True)
-def _dots(tile, x, width, sums):
-    """Exact sums over a group: x int8 [32], tile int32 [32, TILE], sums int32 [TILE]; eight inputs at once."""
-    sums[:width] = np.int32(0)
-    for k in range(0, GROUP, 8):
-        a, b, c, d = np.int32(x[k]), np.int32(x[k + 1]), np.int32(x[k + 2]), np.int32(x[k + 3])
-        e, f, g, h = np.int32(x[k + 4]), np.int32(x[k + 5]), np.int32(x[k + 6]), np.int32(x[k + 7])
-        t0, t1, t2, t3 = tile[k], tile[k + 1], tile[k + 2], tile[k + 3]
-        t4, t5, t6, t7 = tile[k + 4], tile[k + 5], tile[k + 6], tile[k + 7]
-        for o in range(width):
-            sums[o] += (
-                (a * t0[o] + b * t1[o]) + (c * t2[o] + d * t3[o]) + (e * t4[o] + f * t5[o]) + (g * t6[o] + h * t7[o])
-            )
-
-
-@njit(nogil=True, cache=True)
-def _short_dots(tile, first, last, x, y, pair, width, sums):
+def _dots(tile, first, last, x, y, pair, width, sums):
     """Exact sums over inputs [first, last), a multiple of four, for token x and, in a pair, token y.
 
-    tile int16 [32, TILE]; x, y int8 [32]; sums int16 [2, TILE].
+    tile [32, TILE] and sums [2, TILE] both int16 or both int32; x, y int8 [32]. The products are wider, but are added
+    modulo 2^16 or 2^32, which is exact where the sum fits.
     """
     of_x, of_y = sums[0], sums[1]
-    of_x[:width] = np.int16(0)
+    of_x[:width] = 0
     if pair:
-        of_y[:width] = np.int16(0)
+        of_y[:width] = 0
     for k in range(first, last, 4):
-        a, b, c, d = np.int16(x[k]), np.int16(x[k + 1]), np.int16(x[k + 2]), np.int16(x[k + 3])
+        a, b, c, d = x[k], x[k + 1], x[k + 2], x[k + 3]
         t0, t1, t2, t3 = tile[k], tile[k + 1], tile[k + 2], tile[k + 3]
         if not pair:
             for o in range(width):
                 of_x[o] += (a * t0[o] + b * t1[o]) + (c * t2[o] + d * t3[o])
             continue
-        e, f, g, h = np.int16(y[k]), np.int16(y[k + 1]), np.int16(y[k + 2]), np.int16(y[k + 3])
+        e, f, g, h = y[k], y[k + 1], y[k + 2], y[k + 3]
         for o in range(width):
             of_x[o] += (a * t0[o] + b * t1[o]) + (c * t2[o] + d * t3[o])
             of_y[o] += (e * t0[o] + f * t1[o]) + (g * t2[o] + h * t3[o])
@@ -101,32 +87,39 @@ def _total(x):
 
 
 @njit(nogil=True, cache=True)
+def _pair(x, rows, i, g):
+    """Group ``g`` of tokens ``rows[i]`` and, where there is one, ``rows[i + 1]``; and whether there is."""
+    pair = i + 1 < rows.shape[0]
+    a = x[rows[i], g * GROUP : (g + 1) * GROUP]
+    b = x[rows[i + 1 if pair else i], g * GROUP : (g + 1) * GROUP]
+    return a, b, pair
+
+
+@njit(nogil=True, cache=True)
 def _add_both(tile, x, rows, scale, g, width, sums, upper, lower):
     """Add group ``g`` to both chains of every token, float32 [tokens, TILE] each."""
-    for i in range(rows.shape[0]):
-        part = x[rows[i], g * GROUP : (g + 1) * GROUP]
-        _dots(tile, part, width, sums)
-        offset = np.int32(8 * _total(part))
-        msb, lsb = upper[i], lower[i]
-        for o in range(width):
-            low = np.int32(np.int16(sums[o]))  # the lower 16 bits, signed
-            high = np.int32(sums[o] - low) >> 12  # the upper 16, times 16
-            msb[o] += f32(np.int32(high)) * scale[o]
-            lsb[o] += f32(np.int32(low + offset)) * scale[o]
+    for i in range(0, rows.shape[0], 2):
+        a, b, pair = _pair(x, rows, i, g)
+        _dots(tile, 0, GROUP, a, b, pair, width, sums)
+        for j in range(2 if pair else 1):
+            dots, msb, lsb = sums[j], upper[i + j], lower[i + j]
+            offset = np.int32(8 * _total(b if j else a))
+            for o in range(width):
+                low = np.int32(np.int16(dots[o]))  # the lower 16 bits, signed
+                high = np.int32(dots[o] - low) >> 12  # the upper 16, times 16
+                msb[o] += f32(np.int32(high)) * scale[o]
+                lsb[o] += f32(np.int32(low + offset)) * scale[o]
 
 
 @njit(nogil=True, cache=True)
 def _add_one(tile, x, rows, scale, g, width, mode, factor, sums, others, chains):
     """Add group ``g`` to the only chain of every token, float32 [tokens, TILE]."""
-    n = rows.shape[0]
-    for i in range(0, n, 2):
-        pair = i + 1 < n
-        a = x[rows[i], g * GROUP : (g + 1) * GROUP]
-        b = x[rows[i + 1], g * GROUP : (g + 1) * GROUP] if pair else a
+    for i in range(0, rows.shape[0], 2):
+        a, b, pair = _pair(x, rows, i, g)
         middle = GROUP // 2 if mode == CODES else GROUP
-        _short_dots(tile, 0, middle, a, b, pair, width, sums)
+        _dots(tile, 0, middle, a, b, pair, width, sums)
         if mode == CODES:
-            _short_dots(tile, middle, GROUP, a, b, pair, width, others)
+            _dots(tile, middle, GROUP, a, b, pair, width, others)
         for j in range(2 if pair else 1):
             chain, dots = chains[i + j], sums[j]
             if mode == CODES:
@@ -156,7 +149,7 @@ def project_rows(codes, scales, bias, factor, mode, x, x_scales, rows, first, la
     out : float32 [n, outputs], row i for token rows[i]
     """
     n = rows.shape[0]
-    wide_tile, wide_sums = np.empty((GROUP, TILE), np.int32), np.empty(TILE, np.int32)
+    wide_tile, wide_sums = np.empty((GROUP, TILE), np.int32), np.empty((2, TILE), np.int32)
     tile, sums, others = np.empty((GROUP, TILE), np.int16), np.empty((2, TILE), np.int16), np.empty((2, TILE), np.int16)
     upper = np.empty((n, TILE), np.float32)  # the chain of the MSB slice, or the only one
     lower = np.empty((n, TILE), np.float32)

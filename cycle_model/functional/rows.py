@@ -71,9 +71,15 @@ def quantize_row(x, q):
 
 @njit(nogil=True, cache=True)
 def quantize_rows(x, first, last, q, scales):
-    """Quantise rows [first, last): x float32 [rows, n], q int8 [rows, n], scales float32 [rows]."""
+    """Quantise rows [first, last): x float32 [rows, n], q int8 [rows, n], scales float32 [rows].
+
+    Returns False where a row is not finite.
+    """
+    finite = True
     for row in range(first, last):
         scales[row] = quantize_row(x[row], q[row])
+        finite &= not np.isnan(scales[row])
+    return finite
 
 
 @njit(nogil=True, cache=True)

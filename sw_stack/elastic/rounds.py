@@ -29,6 +29,9 @@ from sw_stack.models.runtime import LayerRouting, Runtime, Segment
 from sw_stack.models.sampling import RandomStream, SamplingConfig, greedy, sample, token_weights
 
 RULES = ("follow", "reject")
+PLAIN_PHASE = 5
+"""Target passes whose counts choose the next hot set where nothing is ever drafted: as many as the default tree has
+levels. One pass of one sequence uses top-k experts; a set of more would be filled up with experts that nobody uses."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ class SpeculativeDecoder:
         self.meter.add_verify(result.routing, len(result.hidden), kv_bytes)
         if not self._counts_from_draft(decision.depth):
             self._count(result.routing, len(result.hidden))
-            if self._counted_passes >= max(self.shape.depth, 1):
+            if self._counted_passes >= (self.shape.depth or PLAIN_PHASE):
                 self._fix_next()
         for i, (sequence, tree) in enumerate(zip(active, trees, strict=True)):
             rows = slice(result.first[i], result.first[i + 1])

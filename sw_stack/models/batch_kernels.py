@@ -30,8 +30,7 @@ class BatchKernels:
     def quantized(self, x: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
         """Rows as INT8 with a scale each; UserError naming ``where`` if a value is not finite."""
         q, scales = np.empty(x.shape, np.int8), np.empty(len(x), np.float32)
-        rows.quantize_rows(x, 0, len(x), q, scales)
-        if np.isnan(scales).any():
+        if not rows.quantize_rows(x, 0, len(x), q, scales):
             raise UserError(f"activations must be finite; they are not in {where}")
         return q, scales
 
@@ -87,8 +86,10 @@ class BatchKernels:
             flat = chosen.ravel()
             order = np.argsort(flat, kind="stable")[np.count_nonzero(flat < 0) :]
             tokens = (order // chosen.shape[1]).astype(np.int32)
-            experts, begins = np.unique(flat[order], return_index=True)
-            starts = np.append(begins, len(order)).astype(np.int32)
+            uses = np.bincount(flat[order])
+            experts = np.flatnonzero(uses).astype(np.int32)
+            starts = np.zeros(len(experts) + 1, np.int32)
+            np.cumsum(uses[experts], out=starts[1:])
             pair_of = np.full(flat.shape, -1, np.int32)
             pair_of[order] = np.arange(len(order), dtype=np.int32)
             pair_of = pair_of.reshape(chosen.shape)

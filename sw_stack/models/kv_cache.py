@@ -52,7 +52,8 @@ class HeadStore:
 
     def write(self, slot: int, x: np.ndarray) -> None:
         """Store float32 [n, heads, d] from ``slot`` on. Raises UserError where a value is not finite."""
-        self._reserve(slot + len(x))
+        if slot + len(x) > len(self.data) * BLOCK:
+            self._reserve(slot + len(x))
         if self.kv_format is KvFormat.INT8:
             if not store_quantized(x, slot, self.transposed, self.data, self.scales):
                 raise UserError("keys and values must be finite")
@@ -65,11 +66,11 @@ class HeadStore:
             store_float(x, slot, self.transposed, self.data)
 
     def _reserve(self, slots: int) -> None:
+        """Grow to at least ``slots``, and at least twofold."""
         blocks = len(self.data)
-        if slots > blocks * BLOCK:
-            more = max(-(-slots // BLOCK) - blocks, blocks)
-            self.data = np.concatenate([self.data, np.zeros((more, *self.data.shape[1:]), self.data.dtype)])
-            self.scales = np.concatenate([self.scales, np.ones((more, *self.scales.shape[1:]), np.float32)])
+        more = max(-(-slots // BLOCK) - blocks, blocks)
+        self.data = np.concatenate([self.data, np.zeros((more, *self.data.shape[1:]), self.data.dtype)])
+        self.scales = np.concatenate([self.scales, np.ones((more, *self.scales.shape[1:]), np.float32)])
 
     def move(self, slots: np.ndarray, first: int) -> None:
         """Copy ``slots`` (ascending, each at or behind its target) to ``first``, ``first`` + 1, ..."""

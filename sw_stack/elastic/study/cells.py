@@ -23,7 +23,7 @@ from sw_stack.models.precision import DRAFT_EXPERTS, Precision, WeightScheme
 from sw_stack.models.runtime import Runtime
 from sw_stack.models.sampling import SamplingConfig
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """To be raised when what is measured changes, so that kept results are not mixed with new ones."""
 SCHEMES = ("int8", "augmented", "truncated", "rounded", "copy4")
 """Draft weights of Elastic-SD cells; ``int8`` restricts experts only."""

@@ -81,10 +81,10 @@ def allocation_figure(study: Study) -> Figure:
                     label=f"{allocation}, {label}",
                 )  # fmt: skip
         axes.set_xticks(ALLOCATION_FRACTIONS)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
         axes.set_xlabel("HB bytes for experts, as a share of each layer's MSB slices")
         axes.set_ylabel("LPDDR reads per new token (KB)")
-        axes.legend(fontsize=8, loc="lower left")
+        axes.legend(fontsize=8, loc="upper right", ncols=3)
         _title(axes, f"{panel}  {_METHOD[method]}")
     return figure
 
