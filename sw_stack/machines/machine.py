@@ -122,6 +122,7 @@ class Machine:
     methods      drafting methods that it can run
     mappings     parallel mappings that the compiler may choose from
     gpu          roofline of a GPU; None otherwise
+    energy       (entry, number) pairs put in place of `energy.ENTRIES`
     definition   the kind of source of the whole, and what stands behind it
 
     Raises UserError where the parts do not make one machine.
@@ -139,6 +140,7 @@ class Machine:
     methods: tuple[str, ...] = ("none",)
     mappings: tuple[str, ...] = ()
     gpu: Gpu | None = None
+    energy: tuple[tuple[str, Sourced], ...] = ()
     definition: str = "assumed"
 
     def __post_init__(self) -> None:
@@ -170,7 +172,7 @@ class Machine:
             if is_dataclass(holder):
                 values = {f.name: getattr(holder, f.name) for f in fields(holder)}
                 found |= {f"{part}.{name}": value for name, value in values.items() if isinstance(value, Sourced)}
-        return found
+        return found | {f"energy.{name}": value for name, value in self.energy}
 
     @property
     def is_gpu(self) -> bool:
