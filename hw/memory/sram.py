@@ -1,6 +1,6 @@
 """On-chip memory with the ports of a real SRAM: one synchronous read, one write, no reset, no read-through."""
 
-from amaranth.hdl import ClockSignal, Instance, Module, Signal, unsigned
+from amaranth.hdl import ClockSignal, Instance, Module, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, Signature
@@ -120,8 +120,3 @@ class SharedSram(wiring.Component):
             ]
             wiring.connect(m, wiring.flipped(self.reads[i]), copy.read)
         return m
-
-
-def is_beyond(first, count, capacity: int) -> Signal:
-    """Whether ``count`` places from ``first`` on leave a memory of ``capacity`` places; neither may wrap."""
-    return first + count > capacity
