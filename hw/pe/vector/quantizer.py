@@ -4,8 +4,8 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
 
 from hw.hierarchy import Repeated
-from hw.pipeline import cut
 from hw.pe.vector.fp32_compare import is_nan
+from hw.pipeline import cut
 
 LARGEST = 127
 _HALF_FIELD = 126  # exponent field of 0.5: below it everything rounds to 0

@@ -1,0 +1,48 @@
+"""The largest absolute value of a row."""
+
+from amaranth.hdl import Cat, Const, Module, Mux
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.isa.vector_timing import maximum_stages
+from hw.params import ChipParams
+from hw.pe.vector.fp32_compare import canonical_magnitude
+from hw.pipeline import cut, spread
+
+
+class RowMaximum(wiring.Component):
+    """``maximum = max |values[c]|``, the canonical NaN where one is NaN.
+
+    A tree of integer comparisons, since magnitudes with one NaN are ordered as integers. Latency ``latency`` cycles, a
+    row a cycle.
+
+    Members
+    -------
+    values : In, columns x 32
+        FP32 bits.
+    maximum : Out, 32
+        FP32 bits.
+    """
+
+    def __init__(self, chip: ChipParams):
+        self._chip = chip
+        super().__init__({"values": In(data.ArrayLayout(32, chip.array.columns)), "maximum": Out(32)})
+
+    @property
+    def latency(self) -> int:
+        """Cycles from ``values`` to ``maximum``."""
+        return maximum_stages(self._chip)
+
+    def elaborate(self, platform):
+        m = Module()
+        columns = self._chip.array.columns
+        levels = max(1, (columns - 1).bit_length())
+        cuts = spread(self.latency, levels)
+        heads = [canonical_magnitude(self.values[c]) for c in range(columns)]
+        for level in range(1, levels + 1):
+            heads += [Const(0, 31)] * (len(heads) % 2)
+            pairs = zip(heads[::2], heads[1::2], strict=True)
+            winners = {f"level_{level}_{i}": Mux(a < b, b, a) for i, (a, b) in enumerate(pairs)}
+            heads = list(vars(cut(m, Const(1), level in cuts, **winners)).values())
+        m.d.comb += self.maximum.eq(Cat(heads[0], Const(0, 1)))
+        return m
