@@ -17,7 +17,7 @@ _RTL = "hw/memory/hb_controller.py"
 _DATA = "hw/memory/hb_data.py"
 _REFRESH = "hw/memory/refresh.py"
 _EXACT = "cycle_model/hb/stepping.py"
-_FAST = "cycle_model/hb/fast.py"
+_FAST = "cycle_model/hb/serving.py"
 _RULES = "verification/bench/dram_checker.py"
 
 TARGETS = (
@@ -222,8 +222,8 @@ _MODEL = (
     Fault(
         name="hb-fast-refresh-free",
         file=_FAST,
-        before="                k += c.nRFC\n",
-        after="                k += 1\n",
+        before="            k += c.nRFC\n",
+        after="            k += 1\n",
         reason="Fast charges one clock for a refresh at a row boundary.",
         tests=(f"{_GOLDEN}::test_fast",),
     ),
@@ -246,8 +246,8 @@ _MODEL = (
     Fault(
         name="hb-fast-postpones-one-less",
         file=_FAST,
-        before="            while k // c.nREFI - n_ref > shape.postpone:",
-        after="            while k // c.nREFI - n_ref >= max(shape.postpone, 1):",
+        before="        while k // c.nREFI - n_ref > shape.postpone:",
+        after="        while k // c.nREFI - n_ref >= max(shape.postpone, 1):",
         reason="Fast refreshes at a boundary although the refresh may still be postponed.",
         tests=(f"{_GOLDEN}::test_fast",),
     ),
