@@ -46,8 +46,8 @@ class CommandQueue(Repeated):
         What its end signals.
     oldest : Out, range(instructions)
         Instruction of the oldest command in progress, or of the one that starts if there is none.
-    busy : Out, 1
-        A command is in progress.
+    occupied, busy : Out, 1
+        The unit is not free; a command is in progress.
     stalled : Out, 1
         The unit is free and a command at the head waits for a semaphore.
     empty : Out, 1
@@ -70,6 +70,7 @@ class CommandQueue(Repeated):
                 "done": In(1),
                 "gives": Out(tokens),
                 "oldest": Out(range(params.instructions)),
+                "occupied": Out(1),
                 "busy": Out(1),
                 "stalled": Out(1),
                 "empty": Out(1),
@@ -90,9 +91,8 @@ class CommandQueue(Repeated):
             self.empty.eq(~queue.r_rdy),
         ]
 
-        occupied = Signal()
-        m.d.sync += occupied.eq(self.start | (occupied & ~self.free))
-        could_start = queue.r_rdy & (~occupied) & ~self.stopped
+        m.d.sync += self.occupied.eq(self.start | (self.occupied & ~self.free))
+        could_start = queue.r_rdy & ~self.occupied & ~self.stopped
         operands_there = all_available(head.waits, self.available)
         m.d.comb += [self.start.eq(could_start & operands_there), self.stalled.eq(could_start & ~operands_there)]
         for i in range(2):

@@ -78,10 +78,13 @@ class Sequencer(wiring.Component):
         Between two records.
     executed, queue_full, waiting : Out, 1
         An instruction ends; one waits for a full queue; WAIT waits.
+
+    ``registers`` are r1 ... r15, for simulations that look at them.
     """
 
     def __init__(self, params: PeParams, *, macro: bool = False):
         self._params, self._macro = params, macro
+        self.registers = [Signal(32, name=f"r{i}") for i in range(1, REGISTERS)]
         super().__init__(
             {
                 "dispatch": In(stream.Signature(unsigned(32))),
@@ -112,7 +115,7 @@ class Sequencer(wiring.Component):
         m.d.comb += [fetch.addr.eq(pc), self.instruction.eq(pc)]
 
         # Registers and operands: r0 is 0.
-        registers = Array([Const(0, 32), *(Signal(32, name=f"r{i}") for i in range(1, REGISTERS))])
+        registers = Array([Const(0, 32), *self.registers])
         operand = {slot: Signal(OPERAND_BITS, name=f"operand_{slot}") for slot in OPERANDS}
         for slot, value in operand.items():
             m.d.comb += value.eq(registers[word[slot].register] + word[slot].offset)
