@@ -41,7 +41,19 @@ def capacity_of_fraction(config: ModelConfig, fraction: float) -> int:
 
 def count_routing(routing: list[LayerRouting], experts: int) -> np.ndarray:
     """One-hot counts of the unrestricted top-k, int64 [MoE layers, experts]."""
-    return np.stack([np.bincount(layer.wanted.ravel(), minlength=experts)[:experts] for layer in routing])
+    return _uses([layer.wanted for layer in routing], experts)
+
+
+def count_chosen(routing: list[LayerRouting], experts: int) -> np.ndarray:
+    """How many tokens of a pass use an expert, int64 [MoE layers, experts]."""
+    return _uses([layer.chosen for layer in routing], experts)
+
+
+def _uses(ids: list[np.ndarray], experts: int) -> np.ndarray:
+    """Counts of each layer's ids [tokens, k], -1 left out; all layers in one go."""
+    size = experts + 1  # and one place per layer for -1
+    places = np.stack(ids).reshape(len(ids), -1) + (1 + size * np.arange(len(ids))[:, None])
+    return np.bincount(places.ravel(), minlength=size * len(ids)).reshape(-1, size)[:, 1:]
 
 
 class HotSet:

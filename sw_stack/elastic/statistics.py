@@ -58,10 +58,11 @@ class SpeculationStatistics:
 
     def add_coverage(self, routing: list[LayerRouting], mask: np.ndarray) -> None:
         """Router mass of a draft pass that the resident experts cover."""
-        for record in routing:
-            scores = np.take_along_axis(record.scores, record.wanted, axis=1).astype(np.float64)
-            self.wanted += float(scores.sum())
-            self.covered += float(scores[mask[record.layer][record.wanted]].sum())
+        wanted = np.stack([record.wanted for record in routing])
+        scores = np.take_along_axis(np.stack([record.scores for record in routing]), wanted, axis=2).astype(np.float64)
+        held = np.take_along_axis(mask[[record.layer for record in routing], None], wanted, axis=2)
+        self.wanted += float(scores.sum())
+        self.covered += float(scores[held].sum())
 
     def acceptance(self, depth: int, untried: float = np.nan) -> np.ndarray:
         """Share accepted of what was reached, by position [depth]."""

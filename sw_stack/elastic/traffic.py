@@ -23,7 +23,7 @@ import numpy as np
 
 from sw_stack.elastic.drafters.protocol import DraftPass, WeightReads
 from sw_stack.elastic.hb_share import HbShare
-from sw_stack.elastic.hot_set import HotSet, expert_weights
+from sw_stack.elastic.hot_set import HotSet, count_chosen, expert_weights
 from sw_stack.elastic.slices import LSB_BITS_PER_WEIGHT, MSB_BITS_PER_WEIGHT
 from sw_stack.elastic.time_predictor import PassWork
 from sw_stack.models.architectures import ModelConfig, tensor_shapes
@@ -112,14 +112,10 @@ class TrafficMeter:
             macs = 2.0 * one.tokens * self.own_weights
             self.draft += PassWork(self.own_weights * WHOLE_BYTES, 0.0, macs)
             return
-        near = far = pairs = 0
-        for layer, record in enumerate(one.routing):
-            used = _distinct(record)
-            resident = self.hot_set.resident[layer, used, 0]
-            self._streamed[layer, used[~resident], 0] = True  # Quant-SD only: the copy's experts from LPDDR
-            near += int(resident.sum())
-            far += int((~resident).sum())
-            pairs += int((record.chosen >= 0).sum())
+        counts = count_chosen(one.routing, self.config.experts)
+        used, resident = counts > 0, self.hot_set.resident[:, :, 0]
+        self._streamed[:, :, 0] |= used & ~resident  # Quant-SD only: the copy's experts from LPDDR
+        near, far, pairs = int((used & resident).sum()), int((used & ~resident).sum()), int(counts.sum())
         macs = self._dense_slices * one.tokens * self.dense_weights + pairs * self.expert_weights
         spilled = self.share.spilled(kv_bytes)
         self.draft += PassWork(
@@ -131,27 +127,27 @@ class TrafficMeter:
     def add_verify(self, routing: list[LayerRouting], tokens: int, kv_bytes: int) -> None:
         """Account a target pass layer by layer with the old set, overwriting each layer behind its reads."""
         sizes = self.hot_set.sizes
-        near = far = pairs = 0
-        for layer, record in enumerate(routing):
-            used = _distinct(record)
+        near = far = 0
+        counts = count_chosen(routing, self.config.experts)
+        for layer, row in enumerate(counts):
+            used = np.flatnonzero(row)
             resident = self.hot_set.read(layer, used)
             self.reads.touched += len(used)
             self.reads.hits += int(resident[:, 0].sum())
             self.reads.layer_passes += 1
             if self.draft_reads is WeightReads.COPY:  # what is resident are the copy's experts
                 resident = np.zeros_like(resident)
-            counts = resident.sum(axis=0)
-            near += int(counts[0]) * sizes.msb_bytes + int(counts[1]) * sizes.lsb_bytes
-            missing = len(used) - counts
+            held = resident.sum(axis=0)
+            near += int(held[0]) * sizes.msb_bytes + int(held[1]) * sizes.lsb_bytes
+            missing = len(used) - held
             far += int(missing[0]) * sizes.msb_bytes + int(missing[1]) * sizes.lsb_bytes
             streamed = self._streamed[layer]
             if self.draft_reads is not WeightReads.COPY:
                 streamed[used] = ~resident
             self.refill_bytes += self.hot_set.replace(layer, streamed)
-            pairs += int((record.chosen >= 0).sum())
         self.hot_set.end_pass()
         self._streamed[:] = False
-        macs = 2.0 * tokens * self.dense_weights + self._expert_passes * pairs * self.expert_weights
+        macs = 2.0 * tokens * self.dense_weights + self._expert_passes * int(counts.sum()) * self.expert_weights
         spilled = self.share.spilled(kv_bytes)
         self.verify += PassWork(
             WHOLE_BYTES * self.dense_weights + near + kv_bytes - spilled, float(far + spilled), macs
@@ -194,8 +190,3 @@ class TrafficMeter:
             far * self.hot_set.sizes.msb_bytes + spilled,
             float(self._dense_slices * tokens * self.dense_weights + pairs * self.expert_weights),
         )
-
-
-def _distinct(record: LayerRouting) -> np.ndarray:
-    """Experts that some token of the pass uses, ascending."""
-    return np.flatnonzero(np.bincount(record.chosen.ravel() + 1)[1:])

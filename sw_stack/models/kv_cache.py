@@ -120,7 +120,7 @@ class KvCache:
     @property
     def is_chain(self) -> bool:
         """Whether every pending node follows the one before it."""
-        return all(parent == i - 1 for i, parent in enumerate(self.parents))
+        return self.parents == list(range(-1, len(self.parents) - 1))
 
     def extend(self, parents: list[int]) -> np.ndarray:
         """Add pending nodes; returns their positions, int64 [n].
