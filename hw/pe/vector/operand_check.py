@@ -1,6 +1,6 @@
 """Which vector commands are refused because of their operands, before anything of them happens."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data
 
 from hw.isa.encoding import Opcode, PeError, VectorSource, VectorTarget
@@ -9,7 +9,7 @@ from hw.params import ChipParams
 BINARY = (Opcode.ADD, Opcode.MUL, Opcode.MAX, Opcode.MIN)
 ROWS_TO_ROWS = (*BINARY, Opcode.MOVE, Opcode.SIGMOID)
 COUNTED = (*ROWS_TO_ROWS, Opcode.QUANTIZE, Opcode.ROW_ABSMAX)
-"""Commands with an operand n."""
+"""Commands with an operand n; they read rows at a."""
 MEMORY_SOURCES = (VectorSource.RT, VectorSource.VT, VectorSource.LT)
 
 
@@ -18,63 +18,47 @@ def is_one_of(value: Value, values: tuple[int, ...]) -> Value:
     return Cat(value == each for each in values).any()
 
 
-def source_rows(chip: ChipParams, space: Value) -> Value:
-    """Rows of the memory ``space``."""
-    pe = chip.pe
-    return Mux(space == VectorSource.RT, pe.rt_rows, Mux(space == VectorSource.VT, pe.vt_rows, pe.lt_rows))
-
-
-def target_rows(chip: ChipParams, space: Value) -> Value:
-    """Rows, words or pieces of the memory ``space``."""
-    pe = chip.pe
-    pieces = pe.av_groups * (32 // chip.array.columns)
-    return Mux(space == VectorTarget.VT, pe.vt_rows, Mux(space == VectorTarget.XM, pe.xm_words, pieces))
-
-
 def operand_error(m: Module, chip: ChipParams, command: data.View) -> Signal:
-    """`PeError` of ``command``, 0 where it can run: a count of 0, then rows outside a memory or read after written.
+    """`PeError` of ``command``, 0 where it can run: first a count that is not allowed, then rows outside a memory."""
+    pe, array = chip.pe, chip.array
+    row_bits = (array.rows - 1).bit_length()
+    pieces_per_group = 32 // array.columns
+    words_per_group = 8 * array.rows // array.columns
 
-    Rows addressed through a map are not looked at here.
-    """
-    opcode, flags, n = command.opcode, command.flags.vector, command.n
+    opcode, flags = command.opcode, command.flags.vector
     binary = is_one_of(opcode, BINARY)
     indexed = binary & flags.indexed
-    rows_to_rows = is_one_of(opcode, ROWS_TO_ROWS)
     counted = is_one_of(opcode, COUNTED)
-    store = opcode == Opcode.ROW_STORE
-    load = opcode == Opcode.ROW_LOAD
-    quantize = opcode == Opcode.QUANTIZE
-    to_av = quantize & (flags.d_space == VectorTarget.AV)
-    b_rows = binary & is_one_of(flags.b_space, MEMORY_SOURCES)
-    pieces_per_word = Const(4)
+    quantize, absmax = opcode == Opcode.QUANTIZE, opcode == Opcode.ROW_ABSMAX
+    load, store = opcode == Opcode.ROW_LOAD, opcode == Opcode.ROW_STORE
+    b_is_rows = binary & is_one_of(flags.b_space, MEMORY_SOURCES)
 
-    def leaves(base: Value, count: Value, limit: Value) -> Value:
-        return base + count > limit
+    def source_rows(space: Value) -> Value:
+        return Mux(space == VectorSource.RT, pe.rt_rows, Mux(space == VectorSource.VT, pe.vt_rows, pe.lt_rows))
 
-    a_limit = source_rows(chip, Mux(load, VectorSource.LT, flags.a_space))
-    d_limit = target_rows(chip, Mux(store, VectorTarget.XM, flags.d_space))
-    b_count = Mux(flags.broadcast, 1, n)
-    d_count = Mux(store | to_av, 1, Mux(quantize, (n + pieces_per_word - 1) >> 2, n))
+    # Rows or pieces used from each operand on; a map takes rows modulo the memory, so only its base counts.
+    pieces = ((command.n - 1) >> row_bits) + 1
+    a_count = Mux(counted & ~indexed, command.n, 1)
+    b_count = Mux(flags.broadcast, 1, command.n)
+    d_count = Mux(quantize, pieces, Mux(store | indexed, 1, command.n))
+    a_limit = source_rows(Mux(load, VectorSource.LT, flags.a_space))
+    piece_limit = Mux(
+        flags.d_space == VectorTarget.AV,
+        pe.av_groups * pieces_per_group,
+        pe.xm_words // words_per_group * pieces_per_group,
+    )
+    row_limit = Mux(store | (flags.d_space == VectorTarget.XM), pe.xm_words, pe.vt_rows)
     outside = (
-        (((counted & ~indexed) | load) & leaves(command.a, Mux(load, 1, n), a_limit))
-        | (b_rows & leaves(command.b, b_count, source_rows(chip, flags.b_space)))
-        | (((rows_to_rows & ~indexed) | quantize | store) & leaves(command.d, d_count, d_limit))
-        | (to_av & (n > chip.array.rows))
+        ((counted | load) & (command.a + a_count > a_limit))
+        | (b_is_rows & (command.b + b_count > source_rows(flags.b_space)))
+        | ((is_one_of(opcode, ROWS_TO_ROWS) | store) & (command.d + d_count > row_limit))
+        | (quantize & (command.d + d_count > piece_limit))
     )
-
-    # A row of VT that the command would read after it wrote it.
-    in_place = rows_to_rows & ~indexed & (flags.d_space == VectorTarget.VT)
-    a_late = (flags.a_space == VectorSource.VT) & (command.a < command.d) & (command.d < command.a + n)
-    b_late = Mux(
-        flags.broadcast,
-        (command.d <= command.b) & (command.b + 1 < command.d + n),
-        (command.b < command.d) & (command.d < command.b + n),
-    )
-    late = in_place & (a_late | (b_rows & (flags.b_space == VectorSource.VT) & b_late))
+    once = indexed | (absmax & flags.first)  # a scalar of a row register serves one row
 
     error = Signal(PeError, name="operand_error")
-    with m.If(counted & (n == 0)):
+    with m.If(counted & ((command.n == 0) | (once & (command.n > array.rows)))):
         m.d.comb += error.eq(PeError.ILLEGAL_COMMAND)
-    with m.Elif(outside | late):
+    with m.Elif(outside):
         m.d.comb += error.eq(PeError.ADDRESS)
     return error

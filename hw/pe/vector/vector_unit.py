@@ -22,8 +22,6 @@ from hw.pe.vector.operand_check import (
     ROWS_TO_ROWS,
     is_one_of,
     operand_error,
-    source_rows,
-    target_rows,
 )
 from hw.pe.vector.row_datapath import RowDatapath
 from hw.pe.vector.row_registers import RowRegisters
@@ -71,8 +69,7 @@ class VectorUnit(wiring.Component):
     done : Out, 1
         The command's last cycle: what it writes can be read from the next one on.
     error : Out, PeError
-        The command is refused: in its first cycle for its operands, or in the cycle of a row's address for one that a
-        map puts outside a memory. It writes nothing from the next cycle on.
+        In the cycle of ``go``: the command is refused for its operands, and nothing of it happens.
     rt, lt : Out, 2 x ReadPort
         Rows for operands a and b.
     av : Out, PieceWrite
@@ -133,20 +130,13 @@ class VectorUnit(wiring.Component):
         issued = Signal(32)
         issue = Signal()
         slot = issued[:row_bits]
-        a_row, b_row, target = Signal(33), Signal(33), Signal(33)
+        a_row, b_row = Signal(32), Signal(32)
         a_space = Mux(load, VectorSource.LT, flags.a_space)
         m.d.comb += [
             issue.eq(issuing & (issue_wait == 0)),
             a_row.eq(command.a + Mux(indexed, Array(first)[slot], issued)),
             b_row.eq(command.b + Mux(flags.broadcast, 0, issued)),
-            target.eq(command.d + Array(first)[slot]),
         ]
-        outside = Signal()
-        m.d.comb += outside.eq(
-            issue
-            & indexed
-            & ((a_row >= source_rows(chip, flags.a_space)) | (target >= target_rows(chip, flags.d_space)))
-        )
         wanted = (
             (counted | load, a_space, a_row),
             (binary & is_one_of(flags.b_space, MEMORY_SOURCES), flags.b_space, b_row),
@@ -201,7 +191,7 @@ class VectorUnit(wiring.Component):
         prepare = Signal()
         m.d.comb += [
             self.done.eq(write & (written == count - 1)),
-            self.error.eq(Mux(self.go, refused, Mux(outside, PeError.ADDRESS, PeError.NONE))),
+            self.error.eq(Mux(self.go, refused, PeError.NONE)),
         ]
         m.d.sync += [
             prepare.eq(self.go & (refused == PeError.NONE)),
@@ -209,11 +199,9 @@ class VectorUnit(wiring.Component):
             write_wait.eq(Mux(write, interval, write_wait) - 1),
         ]
         with m.If(issue):
-            m.d.sync += [issued.eq(issued + 1), issuing.eq((issued != count - 1) & ~outside)]
+            m.d.sync += [issued.eq(issued + 1), issuing.eq(issued != count - 1)]
         with m.If(write):
             m.d.sync += [written.eq(written + 1), writing.eq(~self.done)]
-        with m.If(outside):
-            m.d.sync += writing.eq(0)
         with m.If(prepare):
             m.d.sync += [issuing.eq(1), issue_wait.eq(0), issued.eq(0), writing.eq(1), written.eq(0)]
             with m.Switch(opcode):
@@ -239,19 +227,23 @@ class VectorUnit(wiring.Component):
         registers: RowRegisters,
     ) -> None:
         """``result`` to where row ``written`` of ``command`` goes, in cycles of ``write``."""
-        rows = self._chip.array.rows
+        rows, columns = self._chip.array.rows, self._chip.array.columns
         opcode, flags = command.opcode, command.flags.vector
         first, _ = registers.values
         slot = written[: (rows - 1).bit_length()]
         indexed = is_one_of(opcode, BINARY) & flags.indexed
         rows_to_rows = write & is_one_of(opcode, ROWS_TO_ROWS)
         row = (command.d + Mux(indexed, Array(first)[slot], written))[:32]
+        # Pieces of a group word: those of row 0, those of row 1, ... in AV as in XM.
+        piece = (command.d + written[len(slot) :])[:32]
+        in_group = (32 // columns).bit_length() - 1
+        place = Cat(piece[:in_group], slot, piece[in_group:])
         m.d.comb += [
             tiles.write.en.eq(rows_to_rows & (flags.d_space == VectorTarget.VT)),
             tiles.write.addr.eq(row),
             tiles.write.data.eq(result.row),
-            self.av.piece.eq(command.d),
-            self.av.row.eq(written),
+            self.av.piece.eq(piece),
+            self.av.row.eq(slot),
             self.av.data.eq(result.codes),
             self.xm.addr.eq(row),
             self.xm.data.eq(result.row),
@@ -260,14 +252,14 @@ class VectorUnit(wiring.Component):
             to_xm = flags.d_space == VectorTarget.XM
             m.d.comb += [
                 self.av.en.eq(write & ~to_xm),
-                self.xm.en.eq((write & to_xm) << written[:2]),
-                self.xm.addr.eq(command.d + (written >> 2)),
+                self.xm.en.eq((write & to_xm) << place[:2]),
+                self.xm.addr.eq(place[2:]),
                 self.xm.data.eq(Cat([result.codes] * _PIECES)),
             ]
         with m.Elif((rows_to_rows & (flags.d_space == VectorTarget.XM)) | (write & (opcode == Opcode.ROW_STORE))):
             m.d.comb += self.xm.en.eq((1 << _PIECES) - 1)
 
-        so_far = Mux(flags.first & (written < rows), 0, Array(first)[slot])
+        so_far = Mux(flags.first, 0, Array(first)[slot])
         maximum = extremum(so_far, result.scalar, Const(0, 1))
         m.d.comb += registers.target.eq(flags.row)
         for r in range(rows):
