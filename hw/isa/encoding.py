@@ -341,20 +341,24 @@ def check(command: Command) -> None:
         raise UserError(f"{spec.mnemonic} must name a semaphore once, not {list(used)!r}")
     if spec.unit is Unit.SEQUENCER and (command.waits or (command.signals and command.opcode is not Opcode.WAIT)):
         raise UserError(f"{spec.mnemonic} is executed by the sequencer and must have no waits or signals")
-    widths = {f.name: f for f in UNIT_FIELDS[spec.unit]}
-    for name, value in command.fields.items():
-        if name not in spec.fields:
-            raise UserError(f"{spec.mnemonic} has no field {name!r}")
-        _require_range(f"{spec.mnemonic} {name}", value, 0, (1 << widths[name].bits) - 1)
-        legal = spec.legal.get(name)
-        if legal is not None and value not in legal:
-            raise UserError(f"{spec.mnemonic} {name} must be one of {[int(v) for v in legal]}, not {value}")
+    _check_fields(spec, command.fields)
     for slot, operand in command.operands.items():
         if slot not in spec.operands.values():
             raise UserError(f"{spec.mnemonic} has no operand {slot!r}")
         _require_range("register", operand.register, 0, REGISTERS - 1)
         _require_range("offset", operand.offset, OFFSET_MIN, OFFSET_MAX)
     _require_range("value", command.value, 0, 0xFFFFFFFF if command.opcode is Opcode.SET else 0)
+
+
+def _check_fields(spec: CommandSpec, fields: dict[str, int]) -> None:
+    bits = {f.name: f.bits for f in UNIT_FIELDS[spec.unit]}
+    for name, value in fields.items():
+        if name not in spec.fields:
+            raise UserError(f"{spec.mnemonic} has no field {name!r}")
+        _require_range(f"{spec.mnemonic} {name}", value, 0, (1 << bits[name]) - 1)
+        legal = spec.legal.get(name)
+        if legal is not None and value not in legal:
+            raise UserError(f"{spec.mnemonic} {name} must be one of {[int(v) for v in legal]}, not {value}")
 
 
 def _require_range(thing: str, value: int, least: int, most: int) -> None:
@@ -384,7 +388,7 @@ def pack(command: Command) -> int:
 
 
 def unpack(bits: int) -> Command:
-    """The command in 160 ``bits``; UserError for an unknown opcode or field value. What is not used is ignored."""
+    """The command in 160 ``bits``, as the PE reads it: UserError for an unknown opcode or an illegal field value."""
     number = bits & ((1 << OPCODE_BITS) - 1)
     if number not in COMMANDS:
         raise UserError(f"opcode must be a known one, not {number:#04x}")
@@ -402,10 +406,11 @@ def unpack(bits: int) -> Command:
         word = bits >> (OPERANDS_OFFSET + 16 * OPERANDS.index(slot)) & 0xFFFF
         offset = word >> REGISTER_BITS
         operands[slot] = Operand(word & (REGISTERS - 1), offset - (1 << OFFSET_BITS if offset > OFFSET_MAX else 0))
+    if spec.unit is Unit.SEQUENCER:
+        waits, signals = (), signals if spec.opcode is Opcode.WAIT else ()
     value = bits >> OPERANDS_OFFSET & 0xFFFFFFFF if spec.opcode is Opcode.SET else 0
-    command = Command(spec.opcode, waits, signals, fields, operands, value)
-    check(command)
-    return command
+    _check_fields(spec, fields)
+    return Command(spec.opcode, waits, signals, fields, operands, value)
 
 
 def to_words(bits: int) -> tuple[int, ...]:

@@ -1,0 +1,192 @@
+"""The vector unit's commands as values: rows and row registers, bit-exact with docs/pe.md."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from cycle_model.formats import CANONICAL_NAN_BITS, canonicalize_nan
+from cycle_model.functional.elementary import sigmoid_f32
+from cycle_model.pe.memories import Memories, PeStop
+from hw.errors import UserError
+from hw.isa.encoding import Command, Opcode, PeError, VectorSource, VectorTarget
+
+INT8_LARGEST = np.float32(127)
+_BINARY = (Opcode.ADD, Opcode.MUL, Opcode.MAX, Opcode.MIN)
+
+
+@njit(cache=True)
+def _sigmoid(x, out):
+    for i in range(x.size):
+        out[i] = sigmoid_f32(x[i]) if x[i] == x[i] else x[i]
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """float32, any shape; NaN gives the canonical NaN."""
+    out = np.empty(x.size, np.float32)
+    _sigmoid(np.ascontiguousarray(x, np.float32).reshape(-1), out)
+    return canonicalize_nan(out.reshape(x.shape))
+
+
+def extremum(a: np.ndarray, b: np.ndarray, *, minimum: bool = False) -> np.ndarray:
+    """b where it is greater (``minimum``: less), else a; the canonical NaN where either is NaN. float32."""
+    a, b = np.broadcast_arrays(a, b)
+    chosen = np.where(b < a if minimum else b > a, b, a)
+    nan = np.uint32(CANONICAL_NAN_BITS).view(np.float32)
+    return np.where(np.isnan(a) | np.isnan(b), nan, chosen).astype(np.float32)
+
+
+def quantize(a: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """clip(rne(rne(a x factor))) as int8; NaN gives 0."""
+    with np.errstate(all="ignore"):
+        scaled = np.rint(a * factors)
+    return np.clip(np.where(np.isnan(scaled), 0, scaled), -INT8_LARGEST, INT8_LARGEST).astype(np.int8)
+
+
+def scale_of(absmax: np.ndarray) -> np.ndarray:
+    """rne(absmax / 127)."""
+    return canonicalize_nan(absmax / INT8_LARGEST)
+
+
+def reciprocal_of(absmax: np.ndarray) -> np.ndarray:
+    """rne(127 / absmax), +0 where that is infinite."""
+    with np.errstate(all="ignore"):
+        quotient = canonicalize_nan(INT8_LARGEST / absmax)
+    return np.where(np.isinf(quotient), np.float32(0), quotient)
+
+
+def binary(opcode: Opcode, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a op b, float32, for ADD, MUL, MAX, MIN."""
+    if opcode in (Opcode.MAX, Opcode.MIN):
+        return extremum(a, b, minimum=opcode is Opcode.MIN)
+    with np.errstate(all="ignore"):
+        return canonicalize_nan(a + b if opcode is Opcode.ADD else a * b)
+
+
+class VectorValues:
+    """Executes vector commands on ``memories``."""
+
+    def __init__(self, memories: Memories):
+        self.memories = memories
+        self._sources = {VectorSource.RT: memories.rt, VectorSource.VT: memories.vt, VectorSource.LT: memories.lt}
+
+    def execute(self, command: Command, v: dict[str, int]) -> None:
+        """The effect of ``command`` with operand values ``v``; PeStop, UserError."""
+        opcode, fields, rows = command.opcode, command.fields, self.memories.rows
+        if "n" in command.spec.operands:
+            one_round = fields.get("indexed") or (opcode is Opcode.ROW_ABSMAX and fields["first"])
+            if v["n"] == 0 or (one_round and v["n"] > rows):
+                raise PeStop(PeError.ILLEGAL_COMMAND)
+        if opcode in _BINARY:
+            self._binary(opcode, fields, v)
+        elif opcode in (Opcode.MOVE, Opcode.SIGMOID):
+            a = self._rows(fields["a_space"], v["a"], v["n"])
+            self._refuse_race(fields, v["d"] + np.arange(v["n"]), v["a"] + np.arange(v["n"]), None)
+            self._write(fields["d_space"], v["d"], a if opcode is Opcode.MOVE else sigmoid(a.view(np.float32)))
+        elif opcode is Opcode.QUANTIZE:
+            a = self._rows(fields["a_space"], v["a"], v["n"]).view(np.float32)
+            factors = self._scalars(fields["row_b"])[np.arange(v["n"]) % rows].view(np.float32)
+            target = self.memories.av if fields["d_space"] == VectorTarget.AV else self.memories.xm
+            target.write_pieces(v["d"], quantize(a, factors[:, None]))
+        elif opcode is Opcode.ROW_ABSMAX:
+            self._absmax(fields, v)
+        elif opcode is Opcode.ROW_STORE:
+            word = np.zeros(self.memories.columns, np.uint32)
+            word[:rows] = self._scalars(fields["row_a"])
+            self._write(VectorTarget.XM, v["d"], word[None])
+        elif opcode is Opcode.ROW_LOAD:
+            self._set(fields["row"], self._rows(VectorSource.LT, v["a"], 1)[0, :rows])
+        else:
+            self._scalar_operation(opcode, fields)
+
+    def _rows(self, space: int, address: int, count: int) -> np.ndarray:
+        """uint32 [count, columns], a copy."""
+        return self._sources[VectorSource(space)].read(address, count).copy().view("<u4")
+
+    def _write(self, space: int, address: int, rows: np.ndarray) -> None:
+        """Rows of float32 or uint32 to VT or XM."""
+        data = np.ascontiguousarray(rows).view(np.uint8).reshape(-1)
+        memory = self.memories.vt if space == VectorTarget.VT else self.memories.xm
+        grains = self.memories.word_bytes // memory.grain
+        memory.check(address * grains, len(rows) * grains)
+        memory.write(address * grains, data)
+
+    def _scalars(self, register: int) -> np.ndarray:
+        """uint32 [rows]."""
+        if not self.memories.row_written[register]:
+            raise UserError(f"reads row register {register}, which was never written")
+        return self.memories.row[register]
+
+    def _set(self, register: int, scalars: np.ndarray) -> None:
+        self.memories.row[register] = scalars.view(np.uint32)
+        self.memories.row_written[register] = True
+
+    def _binary(self, opcode: Opcode, fields: dict[str, int], v: dict[str, int]) -> None:
+        n, rows = v["n"], self.memories.rows
+        source = self._sources[VectorSource(fields["a_space"])]
+        target_size = len(self.memories.vt.written) if fields["d_space"] == VectorTarget.VT else self.memories.xm_words
+        a_places, d_places = v["a"] + np.arange(n), v["d"] + np.arange(n)
+        b_places = None
+        if fields["indexed"]:
+            source.check(v["a"], 1)
+            if v["d"] >= target_size:
+                raise PeStop(PeError.ADDRESS)
+            offsets = self._scalars(fields["map"])[:n].astype(np.int64)
+            a_places = (v["a"] + offsets) % len(source.written)
+            d_places = (v["d"] + offsets) % target_size
+        else:
+            source.check(v["a"], n)
+            if v["d"] + n > target_size:
+                raise PeStop(PeError.ADDRESS)
+        if fields["b_space"] == VectorSource.IMMEDIATE:
+            b = np.full((1, 1), v["b"], np.uint32)
+        elif fields["b_space"] == VectorSource.ROW:
+            b = self._scalars(fields["row_b"])[np.arange(n) % rows][:, None].copy()
+        else:
+            count = 1 if fields["broadcast"] else n
+            b = self._rows(fields["b_space"], v["b"], count)
+            b_places = np.broadcast_to(v["b"] + np.arange(count), n)
+        self._refuse_race(fields, d_places, a_places, b_places)
+        a = np.concatenate([self._rows(fields["a_space"], int(place), 1) for place in a_places])
+        values = binary(opcode, a.view(np.float32), b.view(np.float32))
+        for place, value in zip(d_places, values, strict=True):
+            self._write(fields["d_space"], int(place), value[None])
+
+    def _refuse_race(self, fields: dict[str, int], written: np.ndarray, a: np.ndarray, b: np.ndarray | None) -> None:
+        """UserError where a row reads what an earlier row of the command writes, in VT."""
+        if fields["d_space"] != VectorTarget.VT:
+            return
+        row_of = {}
+        for i, place in enumerate(written.tolist()):
+            row_of.setdefault(place, i)
+        if len(row_of) < len(written):
+            raise UserError("writes a row twice")
+        for space, places in ((fields["a_space"], a), (fields.get("b_space"), b)):
+            if space == VectorSource.VT and places is not None:
+                for i, place in enumerate(places.tolist()):
+                    if row_of.get(place, i) < i:
+                        raise UserError(f"reads VT[{place}] in row {i}, which its row {row_of[place]} writes")
+
+    def _absmax(self, fields: dict[str, int], v: dict[str, int]) -> None:
+        magnitudes = np.abs(self._rows(fields["a_space"], v["a"], v["n"]).view(np.float32))
+        n, rows = v["n"], self.memories.rows
+        if fields["first"]:
+            maxima = self.memories.row[fields["row"]].view(np.float32).copy()
+            maxima[:n] = 0
+        else:
+            maxima = self._scalars(fields["row"]).view(np.float32).copy()
+        for i in range(n):
+            row = np.concatenate([maxima[i % rows : i % rows + 1], magnitudes[i]])
+            maxima[i % rows] = np.uint32(CANONICAL_NAN_BITS).view(np.float32) if np.isnan(row).any() else row.max()
+        self._set(fields["row"], maxima)
+
+    def _scalar_operation(self, opcode: Opcode, fields: dict[str, int]) -> None:
+        a = self._scalars(fields["row_a"]).view(np.float32)
+        if opcode is Opcode.ROW_SCALE:
+            result = scale_of(a)
+        elif opcode is Opcode.ROW_RECIPROCAL:
+            result = reciprocal_of(a)
+        else:
+            b = self._scalars(fields["row_b"]).view(np.float32)
+            result = binary(Opcode.MAX if opcode is Opcode.ROW_MAX else Opcode.MUL, a, b)
+        self._set(fields["row"], result)
