@@ -46,7 +46,7 @@ def test_text_is_printed_and_repeats(capsys, folder):
     assert runs[0] == runs[1]
     assert runs[0][0] == 0 and runs[0][1].startswith("hello") and len(runs[0][1]) > 10
     with_summary = "".join(generate(capsys, folder, *greedy)[1:])
-    assert runs[0][1].rstrip() in with_summary and "1 sequences, 4 prompt tokens, 20 new tokens" in with_summary
+    assert runs[0][1].rstrip() in with_summary and "1 sequence, 4 prompt tokens, 20 new tokens" in with_summary
     sampled = [
         generate(capsys, folder, "--prompt", "hello", "--temperature", "1", "--seed", seed, "--quiet")[1]
         for seed in ("1", "1", "2")
