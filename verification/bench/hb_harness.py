@@ -16,9 +16,9 @@ from cycle_model.hb import Trace, Traffic
 from hw.memory.hb_controller import HbController
 from hw.memory.hb_types import beat_layout, transfer_layout
 from hw.timing import HbClocks
+from rtl_gen.dram_device import HbDramDevice
 from verification.bench import ecc_reference
 from verification.bench.dram_checker import HbProtocolChecker, data_sheet
-from verification.bench.dram_device import HbDramDevice
 from verification.bench.payloads import pack, unpack
 
 

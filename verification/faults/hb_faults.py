@@ -344,7 +344,7 @@ _BENCH = (
     ),
     Fault(
         name="hb-device-answers-early",
-        file="verification/bench/dram_device.py",
+        file="rtl_gen/dram_device.py",
         before="self._reads[self._tick + self._read_clocks] = found",
         after="self._reads[self._tick + self._read_clocks - 1] = found",
         reason="The bank drives read data a clock before the part would.",
