@@ -131,7 +131,8 @@ def command(
     if not quiet:
         read = sum(len(ids) for ids in prompts)
         typer.echo(
-            f"\n{len(prompts)} sequence{'s' * (len(prompts) > 1)}, {read} prompt tokens, {produced} new tokens in {seconds:.2f} s "
+            f"\n{len(prompts)} sequence{'s' * (len(prompts) > 1)}, {read} prompt tokens, "
+            f"{produced} new tokens in {seconds:.2f} s "
             f"({produced / seconds:.0f} tokens/s with prefill)"
         )
         show(decoder, console())
