@@ -3,64 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from cycle_model.formats import CANONICAL_NAN_BITS, canonicalize_nan
-from cycle_model.functional.elementary import sigmoid_f32
+from cycle_model.functional import vector
 from cycle_model.pe.memories import Memories, PeStop
 from hw.errors import UserError
 from hw.isa.encoding import Command, Opcode, PeError, VectorSource, VectorTarget
 
-INT8_LARGEST = np.float32(127)
-_BINARY = (Opcode.ADD, Opcode.MUL, Opcode.MAX, Opcode.MIN)
-
-
-@njit(cache=True)
-def _sigmoid(x, out):
-    for i in range(x.size):
-        out[i] = sigmoid_f32(x[i]) if x[i] == x[i] else x[i]
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """float32, any shape; NaN gives the canonical NaN."""
-    out = np.empty(x.size, np.float32)
-    _sigmoid(np.ascontiguousarray(x, np.float32).reshape(-1), out)
-    return canonicalize_nan(out.reshape(x.shape))
-
-
-def extremum(a: np.ndarray, b: np.ndarray, *, minimum: bool = False) -> np.ndarray:
-    """b where it is greater (``minimum``: less), else a; the canonical NaN where either is NaN. float32."""
-    a, b = np.broadcast_arrays(a, b)
-    chosen = np.where(b < a if minimum else b > a, b, a)
-    nan = np.uint32(CANONICAL_NAN_BITS).view(np.float32)
-    return np.where(np.isnan(a) | np.isnan(b), nan, chosen).astype(np.float32)
-
-
-def quantize(a: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """clip(rne(rne(a x factor))) as int8; NaN gives 0."""
-    with np.errstate(all="ignore"):
-        scaled = np.rint(a * factors)
-    return np.clip(np.where(np.isnan(scaled), 0, scaled), -INT8_LARGEST, INT8_LARGEST).astype(np.int8)
-
-
-def scale_of(absmax: np.ndarray) -> np.ndarray:
-    """rne(absmax / 127)."""
-    return canonicalize_nan(absmax / INT8_LARGEST)
-
-
-def reciprocal_of(absmax: np.ndarray) -> np.ndarray:
-    """rne(127 / absmax), +0 where that is infinite."""
-    with np.errstate(all="ignore"):
-        quotient = canonicalize_nan(INT8_LARGEST / absmax)
-    return np.where(np.isinf(quotient), np.float32(0), quotient)
-
-
-def binary(opcode: Opcode, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a op b, float32, for ADD, MUL, MAX, MIN."""
-    if opcode in (Opcode.MAX, Opcode.MIN):
-        return extremum(a, b, minimum=opcode is Opcode.MIN)
-    with np.errstate(all="ignore"):
-        return canonicalize_nan(a + b if opcode is Opcode.ADD else a * b)
+_BINARY = {
+    Opcode.ADD: vector.add,
+    Opcode.MUL: vector.multiply,
+    Opcode.MAX: vector.maximum,
+    Opcode.MIN: vector.minimum,
+}
 
 
 class VectorValues:
@@ -82,12 +36,12 @@ class VectorValues:
         elif opcode in (Opcode.MOVE, Opcode.SIGMOID):
             a = self._rows(fields["a_space"], v["a"], v["n"])
             self._refuse_race(fields, v["d"] + np.arange(v["n"]), v["a"] + np.arange(v["n"]), None)
-            self._write(fields["d_space"], v["d"], a if opcode is Opcode.MOVE else sigmoid(a.view(np.float32)))
+            self._write(fields["d_space"], v["d"], a if opcode is Opcode.MOVE else vector.sigmoid(a.view(np.float32)))
         elif opcode is Opcode.QUANTIZE:
             a = self._rows(fields["a_space"], v["a"], v["n"]).view(np.float32)
             factors = self._scalars(fields["row_b"])[np.arange(v["n"]) % rows].view(np.float32)
             target = self.memories.av if fields["d_space"] == VectorTarget.AV else self.memories.xm
-            target.write_pieces(v["d"], quantize(a, factors[:, None]))
+            target.write_pieces(v["d"], vector.quantize(a, factors[:, None]))
         elif opcode is Opcode.ROW_ABSMAX:
             self._absmax(fields, v)
         elif opcode is Opcode.ROW_STORE:
@@ -148,7 +102,7 @@ class VectorValues:
             b_places = np.broadcast_to(v["b"] + np.arange(count), n)
         self._refuse_race(fields, d_places, a_places, b_places)
         a = np.concatenate([self._rows(fields["a_space"], int(place), 1) for place in a_places])
-        values = binary(opcode, a.view(np.float32), b.view(np.float32))
+        values = _BINARY[opcode](a.view(np.float32), b.view(np.float32))
         for place, value in zip(d_places, values, strict=True):
             self._write(fields["d_space"], int(place), value[None])
 
@@ -168,25 +122,25 @@ class VectorValues:
                         raise UserError(f"reads VT[{place}] in row {i}, which its row {row_of[place]} writes")
 
     def _absmax(self, fields: dict[str, int], v: dict[str, int]) -> None:
-        magnitudes = np.abs(self._rows(fields["a_space"], v["a"], v["n"]).view(np.float32))
+        values = self._rows(fields["a_space"], v["a"], v["n"]).view(np.float32)
         n, rows = v["n"], self.memories.rows
         if fields["first"]:
             maxima = self.memories.row[fields["row"]].view(np.float32).copy()
             maxima[:n] = 0
         else:
             maxima = self._scalars(fields["row"]).view(np.float32).copy()
-        for i in range(n):
-            row = np.concatenate([maxima[i % rows : i % rows + 1], magnitudes[i]])
-            maxima[i % rows] = np.uint32(CANONICAL_NAN_BITS).view(np.float32) if np.isnan(row).any() else row.max()
+        for begin in range(0, n, rows):
+            part = values[begin : begin + rows]
+            maxima[: len(part)] = vector.absolute_maximum(maxima[: len(part)], part)
         self._set(fields["row"], maxima)
 
     def _scalar_operation(self, opcode: Opcode, fields: dict[str, int]) -> None:
         a = self._scalars(fields["row_a"]).view(np.float32)
         if opcode is Opcode.ROW_SCALE:
-            result = scale_of(a)
+            result = vector.scale(a)
         elif opcode is Opcode.ROW_RECIPROCAL:
-            result = reciprocal_of(a)
+            result = vector.reciprocal(a)
         else:
             b = self._scalars(fields["row_b"]).view(np.float32)
-            result = binary(Opcode.MAX if opcode is Opcode.ROW_MAX else Opcode.MUL, a, b)
+            result = vector.maximum(a, b) if opcode is Opcode.ROW_MAX else vector.multiply(a, b)
         self._set(fields["row"], result)
