@@ -8,7 +8,16 @@ from amaranth.lib.wiring import In, Out, Signature
 from hw.hierarchy import Repeated, add_repeated
 
 
-class ReadPort(Signature):
+class _Port(Signature):
+    """Ports of equal members are equal, so that copies of a memory count as one module."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.members == other.members
+
+    __hash__ = None
+
+
+class ReadPort(_Port):
     """What a reader drives and gets back.
 
     en    Out, the word at ``addr`` is wanted
@@ -20,7 +29,7 @@ class ReadPort(Signature):
         super().__init__({"en": Out(1), "addr": Out(range(depth)), "data": In(width)})
 
 
-class WritePort(Signature):
+class WritePort(_Port):
     """What a writer drives; ``en`` has a bit for each granule of the word, lowest first."""
 
     def __init__(self, depth: int, width: int, granule: int | None = None):

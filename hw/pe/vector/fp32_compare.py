@@ -4,8 +4,6 @@ from amaranth.hdl import Mux, Value
 
 from hw.array.fp32 import CANONICAL_NAN
 
-SIGN = 1 << 31
-
 
 def is_nan(value: Value) -> Value:
     """Whether FP32 bits are a NaN of any kind."""
@@ -27,5 +25,5 @@ def extremum(a: Value, b: Value, minimum: Value) -> Value:
 
 
 def canonical_magnitude(value: Value) -> Value:
-    """The absolute value, 31 bits, every NaN the canonical one; such magnitudes compare as integers, NaN highest."""
-    return Mux(is_nan(value), CANONICAL_NAN, value[:31])[:31]
+    """31 bits without sign, every NaN the canonical one; as integers they compare like their values, NaN highest."""
+    return Mux(is_nan(value), CANONICAL_NAN, value)[:31]

@@ -76,18 +76,17 @@ class Fp32Divider(Repeated):
 
         # Steps 2 to 27: does the divisor go into what is left? The difference is doubled for the next bit.
         for step in range(QUOTIENT_BITS):
-            difference = Signal(signed(26), name=f"difference_{step}")
+            difference = Signal(25, name=f"difference_{step}")
             m.d.comb += difference.eq(s.rest - s.divisor)
-            goes = ~difference[-1]
-            s = cut(
-                m,
-                self.advance,
-                step + 2 in cuts,
-                rest=Cat(Const(0, 1), Mux(goes, difference[:24], s.rest[:24])),
-                divisor=s.divisor,
-                quotient=Cat(goes, s.quotient),
+            goes = ~difference[24]  # between -2^24 and 2^24: the sign
+            following = {
+                "rest": Cat(Const(0, 1), Mux(goes, difference[:24], s.rest[:24])),
+                "quotient": Cat(goes, s.quotient),
                 **{name: getattr(s, name) for name in tags},
-            )
+            }
+            if step + 1 < QUOTIENT_BITS:
+                following["divisor"] = s.divisor
+            s = cut(m, self.advance, step + 2 in cuts, **following)
 
         # Step 28: leading one to the top, then right where the exponent is below 1, past 26 places sticky only.
         small = ~s.quotient[-1]

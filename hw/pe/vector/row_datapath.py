@@ -88,8 +88,8 @@ class RowDatapath(wiring.Component):
         sigmoids = self._sigmoids(m, platform)
         m.d.comb += Value.cast(self.row).eq(Mux(self.opcode == Opcode.SIGMOID, sigmoids, Cat(values)))
 
-        m.submodules.maximum = maximum = RowMaximum(self._chip)
-        m.d.comb += maximum.values.eq(self.a)
+        m.submodules.row_maximum = maximum = RowMaximum(self._chip)
+        m.d.comb += (maximum.magnitudes[c].eq(self.a[c][:31]) for c in range(self._chip.array.columns))
         quotient = self._quotient(m)
         m.d.comb += self.row_scalar.eq(Mux(self.opcode == Opcode.ROW_ABSMAX, maximum.maximum, quotient))
         return m

@@ -11,26 +11,26 @@ from hw.pipeline import cut, spread
 
 
 class RowMaximum(wiring.Component):
-    """``maximum = max |values[c]|``, the canonical NaN where one is NaN.
+    """``maximum`` of the magnitudes, the canonical NaN where one is NaN.
 
     A tree of integer comparisons, since magnitudes with one NaN are ordered as integers. Latency ``latency`` cycles, a
     row a cycle.
 
     Members
     -------
-    values : In, columns x 32
-        FP32 bits.
+    magnitudes : In, columns x 31
+        FP32 bits without their signs.
     maximum : Out, 32
         FP32 bits.
     """
 
     def __init__(self, chip: ChipParams):
         self._chip = chip
-        super().__init__({"values": In(data.ArrayLayout(32, chip.array.columns)), "maximum": Out(32)})
+        super().__init__({"magnitudes": In(data.ArrayLayout(31, chip.array.columns)), "maximum": Out(32)})
 
     @property
     def latency(self) -> int:
-        """Cycles from ``values`` to ``maximum``."""
+        """Cycles from ``magnitudes`` to ``maximum``."""
         return maximum_stages(self._chip)
 
     def elaborate(self, platform):
@@ -38,7 +38,7 @@ class RowMaximum(wiring.Component):
         columns = self._chip.array.columns
         levels = max(1, (columns - 1).bit_length())
         cuts = spread(self.latency, levels)
-        heads = [canonical_magnitude(self.values[c]) for c in range(columns)]
+        heads = [canonical_magnitude(self.magnitudes[c]) for c in range(columns)]
         for level in range(1, levels + 1):
             heads += [Const(0, 31)] * (len(heads) % 2)
             pairs = zip(heads[::2], heads[1::2], strict=True)

@@ -40,10 +40,10 @@ class RowRegisters(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.registers = registers = Memory(shape=self._register, depth=ROW_REGISTERS, init=[])
-        write = registers.write_port(granularity=1)
+        m.submodules.scalars = scalars = Memory(shape=self._register, depth=ROW_REGISTERS, init=[])
+        write = scalars.write_port(granularity=1)
         m.d.comb += [write.en.eq(self.write), write.addr.eq(self.target), write.data.eq(self.data)]
         for select, value in zip(self.selects, self.values, strict=True):
-            port = registers.read_port(transparent_for=[write])
+            port = scalars.read_port(transparent_for=[write])
             m.d.comb += [port.en.eq(1), port.addr.eq(select), value.eq(port.data)]
         return m

@@ -74,12 +74,9 @@ class SigmoidUnit(Repeated):
 
         # Segment: the integer part of 16 y, and (2 j + 1) / 32 as FP32.
         field = self.x[23:31]
-        scaled = Signal(31)
         segment = Signal(range(SEGMENTS))
-        m.d.comb += [
-            scaled.eq(Cat(self.x[:23], Const(1, 1)) << (field - _FIRST_FIELD)[:3]),
-            segment.eq(Mux(field < _FIRST_FIELD, 0, scaled[23:])),
-        ]
+        with m.If(field >= _FIRST_FIELD):
+            m.d.comb += segment.eq(Cat(self.x[16:23], Const(1, 1)) >> (_FIRST_FIELD + 7 - field)[:3])
         odd = Cat(Const(1, 1), segment)
         zeros = leading_zeros(m, odd, "zeros")
         s = cut(
