@@ -46,6 +46,7 @@ class Kind(IntEnum):
     BAD_FETCH = 5  # an error: in fetch, in execute, in the third cycle of DESCRIBE
     BAD_EXECUTE = 6
     BAD_DESCRIBE = 7
+    ENDLESS = 8  # a loop of the sequencer alone, cut after more instructions than the watchdog has cycles
 
 
 class Step(IntEnum):
@@ -53,7 +54,7 @@ class Step(IntEnum):
 
     WAIT0 ... SIGNAL1  semaphores, -1 for none
     IS_REFILL          STREAM: REFILL
-    WORDS              words or HB columns of a transfer, words of a record
+    WORDS              words or HB columns of a transfer, words of a record, rows of a vector command
     COLUMN             first HB data column, linear
     SLOTS, INTERVAL, LATENCY  ARRAY: slots, cycles from one to the next, from the begin of the last to done;
                        VECTOR: rows, cycles of each, latency
@@ -109,6 +110,7 @@ class _Limits(NamedTuple):
     xm_words: int
     av_pieces: int
     xm_pieces: int
+    watchdog: int
     hb_columns: int
     hb_length: int
     rows: int
@@ -135,6 +137,7 @@ def limits_of(chip: ChipParams) -> _Limits:
         xm_words=pe.xm_words,
         av_pieces=pe.av_groups * pieces_per_group,
         xm_pieces=pe.xm_words // words_per_group * pieces_per_group,
+        watchdog=pe.watchdog_cycles,
         hb_columns=hb.rows * hb.data_columns,
         hb_length=(1 << hb.length_bits) - 1,
         rows=array.rows,
@@ -200,7 +203,7 @@ def decode(program: PeProgram) -> np.ndarray:
     array_times = np.zeros((chip.array.chains + 1, 2), dtype=np.int64)
     for blocks in range(1, chip.array.chains + 1):
         one = durations.matmul(chip, 1, blocks)
-        array_times[blocks] = one.interval, one.done - one.lead
+        array_times[blocks] = one.interval, one.done - one.lead - (blocks - 1) * one.interval
     room = 1024
     while room <= MAX_STEPS:
         steps = np.zeros((room, STEP_COLUMNS), dtype=np.int64)
@@ -267,11 +270,16 @@ def _walk(
                 registers[i] = words[at + i]
         at += 1 + number
         level = 0
+        alone = 0  # instructions since the last command for a unit
         while True:
             if used == len(steps):
                 return -1
             step = steps[used]
             used += 1
+            if alone > limits.watchdog:
+                step[Step.KIND] = Kind.ENDLESS
+                return used
+            alone += 1
             step[Step.INSTRUCTION] = pc
             step[Step.KIND] = Kind.PLAIN
             if pc >= limits.instructions:
@@ -287,6 +295,7 @@ def _walk(
             following = pc + 1
             if unit != 0:
                 step[Step.KIND], step[Step.UNIT] = Kind.PUSH, unit
+                alone = 0
                 for k in range(4):
                     step[Step.WAIT0 + k] = tokens[pc, k]
                 _command(step, pc, opcode, unit, operands, fields, limits, array_times, vector_times)
@@ -369,6 +378,7 @@ def _command(step, pc, opcode, unit, operands, fields, limits, array_times, vect
             step[Step.INTERVAL], step[Step.LATENCY] = array_times[m, 0], array_times[m, 1]
     elif unit == _VECTOR:
         wrong, outside = _vector_errors(pc, opcode, operands, fields, limits)
+        step[Step.WORDS] = n if has_rows(opcode) else 0
         step[Step.SLOTS] = n if has_rows(opcode) else 1
         step[Step.INTERVAL], step[Step.LATENCY] = vector_times[opcode, 0], vector_times[opcode, 1]
     else:
