@@ -6,7 +6,7 @@ from hw.errors import UserError, nearest
 from hw.params.array import ArrayParams
 from hw.params.checks import is_power_of_two, require
 from hw.params.hb import HbParams
-from hw.params.pe import PeParams
+from hw.params.pe import GROUP_FETCH_CYCLES, GROUP_WORDS, PeParams
 from hw.params.routing import RoutingParams
 
 
@@ -43,12 +43,9 @@ class ChipParams:
             array.rows,
         )
         require(self.hb.data_bits == 32 * array.columns, "HB data_bits", f"{32 * array.columns}", self.hb.data_bits)
-        require(
-            pe.fetch >= max(array.add_stages + 2, array.beats),
-            "PE fetch",
-            f"at least {max(array.add_stages + 2, array.beats)} (adder and beats of the array)",
-            pe.fetch,
-        )
+        require(array.beats <= GROUP_WORDS, "array depth", "8, 16 or 32 (a word or more a beat)", array.depth)
+        least_fetch = max(array.add_stages + 2, GROUP_FETCH_CYCLES)
+        require(pe.fetch >= least_fetch, "PE fetch", f"at least {least_fetch} (adder, words of a group)", pe.fetch)
         require(
             array.columns % pe.sigmoid_units == 0,
             "PE sigmoid_units",

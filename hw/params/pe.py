@@ -10,6 +10,10 @@ REGISTERS = 16
 LOOP_LEVELS = 4
 ROW_REGISTERS = 8
 """What the command encoding fixes, whatever the chip (docs/pe.md)."""
+GROUP_WORDS = 4
+"""Words of codes of a weight group: C outputs x 32 inputs x 4 bits, in words of 32 C bits."""
+GROUP_FETCH_CYCLES = GROUP_WORDS + 3
+"""From a MATMUL's start until the array can use its first group: take the command, scale word, codes, weight feed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,7 @@ class PeParams:
     descriptors           DM, words of 32 bits
     queue_depth           commands of each unit's queue
     watchdog_cycles       longest time without progress while busy
-    fetch                 cycles in which a group of weights and scales is read from WH or WL; at least
+    fetch                 cycles in which a group of weights and scales is read from WH or WL, at least 7; at least
                           add_stages + 2 of the array, so that a chain is never revisited too early
     vector_read_stages    cycles from a row's address to its operands in the vector unit
     vector_add_stages     registers of the vector unit's FP32 adders, 1 to 5
@@ -83,7 +87,7 @@ class PeParams:
             )
         for name, least, most in (
             ("watchdog_cycles", 64, 1 << 24),
-            ("fetch", 5, 64),
+            ("fetch", GROUP_FETCH_CYCLES, 64),
             ("vector_read_stages", 1, 2),
             ("vector_add_stages", 1, 5),
             ("vector_mul_stages", 1, 4),

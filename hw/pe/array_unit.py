@@ -14,8 +14,9 @@ from hw.array.pe_array import PeArray, pe_array_latency
 from hw.isa.encoding import ActivationSpace, PeError, WeightSpace
 from hw.memory.sram import ReadPort
 from hw.params import ChipParams
+from hw.params.pe import GROUP_WORDS
 from hw.pe.unit import is_beyond, operand_error, unit_members
-from hw.pe.weight_fetch import FETCH_CYCLES, GROUP_WORDS, WeightFetch
+from hw.pe.weight_fetch import WeightFetch
 
 
 def cadence(chip: ChipParams, blocks: int) -> int:
@@ -73,8 +74,6 @@ class ArrayUnit(wiring.Component):
     """
 
     def __init__(self, chip: ChipParams):
-        if chip.pe.fetch < FETCH_CYCLES or chip.array.beats > GROUP_WORDS:
-            raise ValueError(f"a PE needs fetch of at least {FETCH_CYCLES} and depth of at least 32 / {GROUP_WORDS}")
         self._chip = chip
         pe, word, group = chip.pe, chip.hb.data_bits, 256 * chip.array.rows
         super().__init__(

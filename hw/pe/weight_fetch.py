@@ -9,18 +9,14 @@ from hw.isa import WeightMode
 from hw.isa.encoding import WeightSpace
 from hw.memory.sram import ReadPort
 from hw.params import ChipParams
-
-GROUP_WORDS = 4
-"""Words of codes of a group: C outputs x 32 inputs x 4 bits, in words of 32 C bits."""
-FETCH_CYCLES = GROUP_WORDS + 3
-"""From ``begin`` or ``fetch`` to the first cycle in which the array's weight feed can present the group."""
+from hw.params.pe import GROUP_WORDS
 
 
 class WeightFetch(wiring.Component):
     """Reads the scale word, then the four code words of a group, one a cycle, from the cycle after ``fetch`` on.
 
     A scale word serves two consecutive groups of a command, the even one from its low half. ``fetch`` may come every
-    six cycles.
+    six cycles; `GROUP_FETCH_CYCLES` after it the array's weight feed can present the group.
 
     Parameters
     ----------
