@@ -1,4 +1,4 @@
-"""Drives `VectorUnit` with commands in Amaranth's simulator, beside memories RT and LT; records when and what it wrote."""
+"""Drives `VectorUnit` with commands in Amaranth's simulator, beside RT and LT; records when and what it wrote."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def run_commands(
     gap: Callable[[], int] = lambda: 0,
     deadline: int = 2000,
 ) -> list[Ran]:
-    """Run ``commands`` one after the other, ``gap()`` idle cycles after each; fails where one takes ``deadline`` cycles.
+    """Run ``commands`` one after the other, each with ``gap()`` idle cycles after it; fails after ``deadline`` cycles.
 
     Parameters
     ----------
