@@ -20,7 +20,6 @@ from hw.params import SEMAPHORE_MAX, SEMAPHORES
 _HB, _STREAM, _GATHER, _ARRAY = int(Unit.HB), int(Unit.STREAM), int(Unit.GATHER), int(Unit.ARRAY)
 _VECTOR, _STORE, _HOST, _UNITS = int(Unit.VECTOR), int(Unit.STORE), int(Unit.HOST), len(Unit)
 _SEMAPHORE, _WATCHDOG, _REFUSED = int(PeError.SEMAPHORE), int(PeError.WATCHDOG), int(PeError.HB_REFUSED)
-_COLUMNS = 2  # state of `cycle_model.hb.stepping`: a row is open
 _DRAINS = 64  # MATMULs in the array's pipeline at once, at most
 
 REGISTERS = np.dtype(
@@ -106,7 +105,7 @@ def _run(c, shape, hb, requests, depth, lead, watchdog, steps, links: Links, reg
     offers = np.zeros(shape.requesters, dtype=np.bool_)
     at = np.arange(shape.requesters)
     stream_chunk = stream_word = gather_chunk = gather_word = 0
-    first_of_transfer, open_row = True, 0
+    first_of_transfer = True
     quiet = 0
     cycle = -1
     while True:
@@ -145,8 +144,8 @@ def _run(c, shape, hb, requests, depth, lead, watchdog, steps, links: Links, reg
             counters[COUNTER.hb_writes] += now.command == WR
             counters[COUNTER.hb_refreshes] += now.command == REF
             if now.command == ACT:
-                counters[COUNTER.hb_row_conflicts] += not first_of_transfer and now.row != open_row
-                first_of_transfer, open_row = False, now.row
+                counters[COUNTER.hb_row_conflicts] += not first_of_transfer
+                first_of_transfer = False
         if now.accepted >= 0:
             first_of_transfer = True
         counters[COUNTER.hb_request_stalls] += r.hb_asks and now.accepted != 0
@@ -290,6 +289,7 @@ def _run(c, shape, hb, requests, depth, lead, watchdog, steps, links: Links, reg
             ends = False
             if kind == Kind.RECORD:
                 ends = r.spent == this[Step.WORDS]
+                moved = True
             elif r.spent == 1:
                 if kind == Kind.BAD_FETCH:
                     sequencer_error = this[Step.ERROR]
@@ -378,7 +378,7 @@ def _begin(r, unit, command, lead, links, shape, requests, counters):
     elif unit == _ARRAY:
         r.array_lead, r.array_slots = lead, command[Step.SLOTS]
     elif unit == _VECTOR:
-        counters[COUNTER.vector_rows] += command[Step.SLOTS]
+        counters[COUNTER.vector_rows] += command[Step.WORDS]
         r.vector_left = command[Step.SLOTS] * command[Step.INTERVAL] + command[Step.LATENCY] - 1
     elif unit == _STORE:
         r.store_left, r.store_offered = words, 0

@@ -77,8 +77,9 @@ def fast(program: PeProgram) -> RunResult:
         refreshes=records.refreshes[: used["n_ref"]],
     )
     counts = counts_of_records(chip.hb, chip.hb.clocks, records, int(used["stall_clocks"]))
-    for name in ("hb_activates", "hb_reads", "hb_writes", "hb_refreshes", "hb_row_conflicts"):
+    for name in ("hb_activates", "hb_reads", "hb_writes", "hb_refreshes"):
         run.counters[getattr(COUNTER, name)] = getattr(counts, name)
+    run.counters[COUNTER.hb_row_conflicts] = counts.hb_row_conflicts + counts.hb_row_reopens
     run.counters[COUNTER.hb_stream_stalls] = counts.hb_stall_clocks
     return result_of("fast", program, steps[commands], run, cycles)
 
@@ -181,7 +182,7 @@ def _run(c, shape, covered, bank, records, depth, lead, watchdog, steps, links: 
         number[i] = pushed
         pushed += steps[i, Step.KIND] == Kind.PUSH
     # Sequencer: next step that meets the units, the cycle in which it executes at the earliest.
-    at_step, executes = _advance(steps, 0, 0, counters)
+    at_step, executes, record_ends = _advance(steps, 0, 0, counters)
     progress = -1  # last cycle in which a command started or ended
     now = -1
     while True:
@@ -209,7 +210,7 @@ def _run(c, shape, covered, bank, records, depth, lead, watchdog, steps, links: 
             if kind == Kind.PUSH:
                 possible = levels[steps[at_step, Step.UNIT]] < depth
             else:
-                possible = kind != Kind.WAIT or (empty and not in_progress)
+                possible = kind != Kind.ENDLESS and (kind != Kind.WAIT or (empty and not in_progress))
             if possible:
                 then = min(then, max(executes, now + 1))
         elif empty and not in_progress:
@@ -244,6 +245,8 @@ def _run(c, shape, covered, bank, records, depth, lead, watchdog, steps, links: 
                     )
                     if other < begin:
                         begin, end = other, other_end
+                if record_ends - progress > 0 and record_ends < begin:
+                    begin = end = record_ends
                 if current[_HB] >= 0 and progress < beats_until:
                     begin, end = progress + 1, min(end, beats_until)
                 if current[_STORE] >= 0 and progress < ends[_STORE] and ends[_STORE] < _NEVER:
@@ -375,7 +378,7 @@ def _run(c, shape, covered, bank, records, depth, lead, watchdog, steps, links: 
                 counters[COUNTER.busy + u] += free[u] - now + 1
             elif u == _VECTOR:
                 ends[u] = now + command[Step.SLOTS] * command[Step.INTERVAL] + command[Step.LATENCY] - 1
-                counters[COUNTER.vector_rows] += command[Step.SLOTS]
+                counters[COUNTER.vector_rows] += words
             elif u == _STORE:
                 ends[u] = now + 1 + words
                 counters[COUNTER.store_words] += words
@@ -386,10 +389,10 @@ def _run(c, shape, covered, bank, records, depth, lead, watchdog, steps, links: 
         # The sequencer.
         sequencer_error = 0
         stuck = at_step
-        if at_step < len(steps) and executes <= now:
+        if at_step < len(steps) and executes <= now and steps[at_step, Step.KIND] != Kind.ENDLESS:
             step = steps[at_step]
             kind = step[Step.KIND]
-            acts = kind != Kind.WAIT or (empty and not in_progress)
+            acts = empty and not in_progress
             if kind == Kind.PUSH:
                 u = step[Step.UNIT]
                 acts = level_before < depth
@@ -407,7 +410,7 @@ def _run(c, shape, covered, bank, records, depth, lead, watchdog, steps, links: 
                 acts = False
             if acts:
                 counters[COUNTER.sequencer_instructions] += 1
-                at_step, executes = _advance(steps, at_step + 1, now + 1, counters)
+                at_step, executes, record_ends = _advance(steps, at_step + 1, now + 1, counters)
 
         # A unit whose command ended can start the next one from the following cycle on.
         for u in range(1, _UNITS):
@@ -458,12 +461,15 @@ def _give(step, change):
 def _advance(steps, at, cycle, counters):
     """Next step from ``at`` on that meets the units or fails, and the cycle in which it does at the earliest.
 
-    ``cycle`` is the first of step ``at``. Behind the last step: the first cycle after it.
+    ``cycle`` is the first of step ``at``. Behind the last step: the first cycle after it. Third, the cycle of the last
+    dispatch word on the way, -1 if there is none.
     """
+    record_ends = -1
     while at < len(steps):
         kind = steps[at, Step.KIND]
         if kind == Kind.RECORD:
             cycle += steps[at, Step.WORDS]
+            record_ends = cycle - 1
         elif kind == Kind.PLAIN:
             cycle += 2
             counters[COUNTER.sequencer_instructions] += 1
@@ -471,13 +477,13 @@ def _advance(steps, at, cycle, counters):
             cycle += 3
             counters[COUNTER.sequencer_instructions] += 1
         elif kind == Kind.BAD_FETCH:
-            return at, cycle
+            return at, cycle, record_ends
         elif kind == Kind.BAD_DESCRIBE:
-            return at, cycle + 2
+            return at, cycle + 2, record_ends
         else:
-            return at, cycle + 1
+            return at, cycle + 1, record_ends
         at += 1
-    return at, cycle
+    return at, cycle, record_ends
 
 
 @njit(cache=True)

@@ -27,12 +27,12 @@ COUNTERS: dict[str, str] = {
     "store_words": "words taken by the aggregation link",
     "store_link_stalls": "cycles in which a word is offered and not taken",
     "array_groups": "dot groups computed, n x m of every MATMUL",
-    "vector_rows": "rows (n) of every vector command",
+    "vector_rows": "rows of every vector command, its operand n",
     "hb_activates": "ACTIVATE commands on the bank's pins",
     "hb_reads": "READ commands",
     "hb_writes": "WRITE commands",
     "hb_refreshes": "REFRESH commands",
-    "hb_row_conflicts": "activations behind the first of their transfer: another row of it was open",
+    "hb_row_conflicts": "activations behind the first of their transfer: its next row, or one closed to refresh",
     "hb_stream_stalls": "DRAM clocks in which only a stream (no word yet, no place) held a column back",
 }
 """Counter name -> what it counts, from the cycle of the first dispatch word to the last cycle of the run."""
