@@ -10,7 +10,17 @@ from numba import njit
 from cycle_model.hb.stepping import ACT, NOP, RD, REF, WR, reset_state, step
 from cycle_model.hb.traffic import REQUEST, shape_of
 from cycle_model.pe.decoder import Kind, Step, decode
-from cycle_model.pe.outcome import COUNTER, Links, Run, links_of, result_of
+from cycle_model.pe.outcome import (
+    AT_CONTROLLER,
+    AT_LINK,
+    AT_QUEUE,
+    AT_SEMAPHORE,
+    COUNTER,
+    Links,
+    Run,
+    links_of,
+    result_of,
+)
 from hw.errors import UserError
 from hw.isa.encoding import PeError, Unit
 from hw.isa.program import PeProgram
@@ -48,11 +58,16 @@ def exact(program: PeProgram, max_cycles: int = 1 << 40) -> RunResult:
 
     Raises UserError where the program is not for its chip, or takes more than ``max_cycles``.
     """
+    steps = decode(program)
+    run, cycles = run_exact(program, steps, max_cycles)
+    return result_of("exact", program, steps, run, cycles)
+
+
+def run_exact(program: PeProgram, steps: np.ndarray, max_cycles: int = 1 << 40) -> tuple[Run, int]:
+    """The run of decoded ``steps`` with what every command waited for, and its cycles; UserError as `exact`."""
     program.check()
     chip = program.chip
-    steps = decode(program)
-    commands = np.flatnonzero(steps[:, Step.KIND] == Kind.PUSH)
-    run = Run.empty(len(commands))
+    run = Run.empty(int((steps[:, Step.KIND] == Kind.PUSH).sum()))
     registers = np.zeros(1, dtype=REGISTERS)
     for unit in Unit:
         if unit is not Unit.SEQUENCER:
@@ -73,7 +88,7 @@ def exact(program: PeProgram, max_cycles: int = 1 << 40) -> RunResult:
     )
     if cycles < 0:
         raise UserError(f"program must end within {max_cycles} cycles")
-    return result_of("exact", program, steps[commands], run, cycles)
+    return run, cycles
 
 
 @njit(cache=True)
@@ -148,8 +163,12 @@ def _run(c, shape, hb, requests, depth, lead, watchdog, steps, links: Links, reg
                 first_of_transfer = False
         if now.accepted >= 0:
             first_of_transfer = True
-        counters[COUNTER.hb_request_stalls] += r.hb_asks and now.accepted != 0
-        counters[COUNTER.stream_request_stalls] += r.refill_asks and now.accepted != 1
+        if r.hb_asks and now.accepted != 0:
+            counters[COUNTER.hb_request_stalls] += 1
+            run.waits[number[current[_HB]], AT_CONTROLLER] += 1
+        if r.refill_asks and now.accepted != 1:
+            counters[COUNTER.stream_request_stalls] += 1
+            run.waits[number[current[_STREAM]], AT_CONTROLLER] += 1
 
         # HB unit.
         if current[_HB] >= 0:
@@ -176,6 +195,7 @@ def _run(c, shape, hb, requests, depth, lead, watchdog, steps, links: Links, reg
                     counters[COUNTER.stream_words] += 1
                 elif would_take:
                     counters[COUNTER.stream_link_stalls] += 1
+                    run.waits[number[current[_STREAM]], AT_LINK] += 1
                 if now.done == 1:
                     if now.done_error != 0:
                         error[_STREAM], culprit[_STREAM] = _REFUSED, current[_STREAM]
@@ -189,6 +209,7 @@ def _run(c, shape, hb, requests, depth, lead, watchdog, steps, links: Links, reg
                     done[_STREAM] = current[_STREAM]
             else:
                 counters[COUNTER.stream_link_stalls] += 1
+                run.waits[number[current[_STREAM]], AT_LINK] += 1
 
         # GATHER unit.
         if current[_GATHER] >= 0:
@@ -201,6 +222,7 @@ def _run(c, shape, hb, requests, depth, lead, watchdog, steps, links: Links, reg
                     done[_GATHER] = current[_GATHER]
             else:
                 counters[COUNTER.gather_link_stalls] += 1
+                run.waits[number[current[_GATHER]], AT_LINK] += 1
 
         # ARRAY: slots on a fixed cadence, then the pipeline.
         array_frees = False
@@ -265,6 +287,7 @@ def _run(c, shape, hb, requests, depth, lead, watchdog, steps, links: Links, reg
                     ready = ready and (steps[i, k] < 0 or counts[steps[i, k]] > 0)
                 if not ready:
                     counters[COUNTER.semaphore_stalls + u] += 1
+                    run.waits[number[i], AT_SEMAPHORE] += 1
                     continue
                 for k in (Step.WAIT0, Step.WAIT1):
                     if steps[i, k] >= 0:
@@ -303,6 +326,7 @@ def _run(c, shape, hb, requests, depth, lead, watchdog, steps, links: Links, reg
                     levels[u] += 1
                 else:
                     counters[COUNTER.sequencer_queue_stalls] += 1
+                    run.waits[number[r.step], AT_QUEUE] += 1
             elif kind == Kind.WAIT:
                 ends = idle
                 if ends:

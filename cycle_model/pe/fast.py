@@ -13,7 +13,17 @@ from cycle_model.hb.records import ERROR, ROW_FIELDS, TRANSFER_FIELDS, Records, 
 from cycle_model.hb.serving import buffers_cover, refresh_idle, reset_bank, serve
 from cycle_model.hb.traffic import REQUEST, shape_of
 from cycle_model.pe.decoder import Kind, Step, decode
-from cycle_model.pe.outcome import COUNTER, Links, Run, links_of, result_of
+from cycle_model.pe.outcome import (
+    AT_CONTROLLER,
+    AT_LINK,
+    AT_QUEUE,
+    AT_SEMAPHORE,
+    COUNTER,
+    Links,
+    Run,
+    links_of,
+    result_of,
+)
 from hw.errors import UserError
 from hw.isa.encoding import PeError, Unit
 from hw.isa.program import PeProgram
@@ -33,11 +43,17 @@ def fast(program: PeProgram) -> RunResult:
 
     Raises UserError where the program is not for its chip, or the chip's watchdog could bark at a refreshing bank.
     """
+    steps = decode(program)
+    run, cycles = run_fast(program, steps)
+    return result_of("fast", program, steps, run, cycles)
+
+
+def run_fast(program: PeProgram, steps: np.ndarray) -> tuple[Run, int]:
+    """The run of decoded ``steps`` with what every command waited for, and its cycles; UserError as `fast`."""
     program.check()
     chip = program.chip
     if chip.pe.watchdog_cycles <= _longest_bank_pause(chip.hb):
         raise UserError(f"PE watchdog_cycles must be above {_longest_bank_pause(chip.hb)}, the bank's longest pause")
-    steps = decode(program)
     commands = np.flatnonzero(steps[:, Step.KIND] == Kind.PUSH)
     transfers = (steps[commands, Step.UNIT] == _HB) | (steps[commands, Step.IS_REFILL] == 1)
     moved = steps[commands[transfers], Step.WORDS]
@@ -81,7 +97,7 @@ def fast(program: PeProgram) -> RunResult:
         run.counters[getattr(COUNTER, name)] = getattr(counts, name)
     run.counters[COUNTER.hb_row_conflicts] = counts.hb_row_conflicts + counts.hb_row_reopens
     run.counters[COUNTER.hb_stream_stalls] = counts.hb_stall_clocks
-    return result_of("fast", program, steps[commands], run, cycles)
+    return run, cycles
 
 
 def _longest_bank_pause(hb: HbParams) -> int:
@@ -292,6 +308,7 @@ def _run(c, shape, covered, bank, records, depth, lead, watchdog, steps, links: 
             u = _HB if who == 0 else _STREAM
             command = steps[current[u]]
             counters[COUNTER.hb_request_stalls if who == 0 else COUNTER.stream_request_stalls] += now - asked[who]
+            run.waits[number[current[u]], AT_CONTROLLER] = now - asked[who]
             asked[who] = _NEVER
             request = requests[who]
             available = no_wait
@@ -327,6 +344,7 @@ def _run(c, shape, covered, bank, records, depth, lead, watchdog, steps, links: 
                     refill_first, refill_last = refill, bank.n_offer
                     counters[COUNTER.stream_words] += command[Step.WORDS]
                     counters[COUNTER.stream_link_stalls] += waits[0]
+                    run.waits[number[current[u]], AT_LINK] = waits[0]
 
         # Commands that start. What is pushed or given now counts from the next cycle on.
         level_before = levels[steps[at_step, Step.UNIT]] if at_step < len(steps) else 0
@@ -346,6 +364,7 @@ def _run(c, shape, covered, bank, records, depth, lead, watchdog, steps, links: 
             run.start[number[i]] = now
             counters[COUNTER.commands + u] += 1
             counters[COUNTER.semaphore_stalls + u] += now - since
+            run.waits[number[i], AT_SEMAPHORE] = now - since
             if command[Step.ERROR] != 0:
                 error[u], culprit[u] = command[Step.ERROR], i
                 free[u] = now
@@ -362,12 +381,14 @@ def _run(c, shape, covered, bank, records, depth, lead, watchdog, steps, links: 
                 stream_from[:] = stream_at
                 ends[u] = _load(links.stream_words, links.stream_from, stream_at, now + 1, words)
                 counters[COUNTER.stream_words] += words
-                counters[COUNTER.stream_link_stalls] += ends[u] - now - words
+                run.waits[number[i], AT_LINK] = ends[u] - now - words
+                counters[COUNTER.stream_link_stalls] += run.waits[number[i], AT_LINK]
             elif u == _GATHER:
                 gather_from[:] = gather_at
                 ends[u] = _load(links.gather_words, links.gather_from, gather_at, now + 1, words)
                 counters[COUNTER.gather_words] += words
-                counters[COUNTER.gather_link_stalls] += ends[u] - now - words
+                run.waits[number[i], AT_LINK] = ends[u] - now - words
+                counters[COUNTER.gather_link_stalls] += run.waits[number[i], AT_LINK]
             elif u == _ARRAY:
                 last = now + lead + (command[Step.SLOTS] - 1) * command[Step.INTERVAL]
                 free[u] = last + command[Step.INTERVAL] - 1
@@ -401,6 +422,7 @@ def _run(c, shape, covered, bank, records, depth, lead, watchdog, steps, links: 
                     queue_step[u, place], queue_pushed[u, place] = at_step, now
                     levels[u] += 1
                     counters[COUNTER.sequencer_queue_stalls] += now - executes
+                    run.waits[number[at_step], AT_QUEUE] = now - executes
             elif kind == Kind.WAIT:
                 if acts:
                     _give(step, change)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cycle_model.pe.decoder import Step
+from cycle_model.pe.decoder import Kind, Step
 from hw.isa.counters import COUNTERS
 from hw.isa.encoding import PeError, Unit
 from hw.isa.program import Chunk, PeProgram
@@ -59,12 +59,20 @@ class Links(NamedTuple):
     host_cycles: np.ndarray
 
 
+AT_QUEUE, AT_SEMAPHORE, AT_CONTROLLER, AT_LINK = range(4)
+"""Columns of `Run.waits`."""
+
+
 class Run(NamedTuple):
-    """Start and done of every command in program order (-1: never), counters, (code, unit, instruction) of the error;
-    ``pops`` is scratch: commands taken from each queue in this cycle."""
+    """Start and done of every command in program order (-1: never), counters, (code, unit, instruction) of the error.
+
+    ``waits`` [commands, 4] are the cycles that each command lost to a full queue, to semaphores once it could start,
+    to a busy HB controller, and to words not there; ``pops`` is scratch: commands taken from each queue in this cycle.
+    """
 
     start: np.ndarray
     done: np.ndarray
+    waits: np.ndarray
     counters: np.ndarray
     error: np.ndarray
     pops: np.ndarray
@@ -75,6 +83,7 @@ class Run(NamedTuple):
         return Run(
             np.full(commands, -1, dtype=np.int64),
             np.full(commands, -1, dtype=np.int64),
+            np.zeros((commands, 4), dtype=np.int64),
             np.zeros(_COUNTER_ROOM, dtype=np.int64),
             np.zeros(3, dtype=np.int64),
             np.zeros(len(Unit), dtype=np.int64),
@@ -95,8 +104,9 @@ def links_of(program: PeProgram) -> Links:
     return Links(*_chunks(program.stream), *_chunks(program.aggregation), host)
 
 
-def result_of(level: str, program: PeProgram, commands: np.ndarray, run: Run, cycles: int) -> RunResult:
-    """The run as `RunResult`; ``commands`` are the steps that push one. With an error ``cycles`` is its cycle."""
+def result_of(level: str, program: PeProgram, steps: np.ndarray, run: Run, cycles: int) -> RunResult:
+    """The run of decoded ``steps`` as `RunResult`. With an error ``cycles`` is its cycle."""
+    commands = steps[steps[:, Step.KIND] == Kind.PUSH]
     counters = {name: int(run.counters[place]) for name, place in zip(_NAMES, range(len(_NAMES)), strict=True)}
     for kind, name in _UNIT_PLACES.items():
         for unit in Unit:
