@@ -3,12 +3,10 @@
 import ml_dtypes
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from hw.array.fp32 import Fp32Adder, ScaleMultiplier
 from hw.params import ArrayParams
-
-NAN = 0x7FC00000
+from verification.bench.float_vectors import NAN, canonical_bits, run_pipeline
 
 # (a, b, a + b) as FP32 bits, worked by hand from IEEE 754.
 ADDITIONS = [
@@ -63,37 +61,6 @@ def _params(stages: int = 5) -> ArrayParams:
     return ArrayParams(rows=1, columns=1, depth=32, add_stages=stages, scale_stages=min(stages, 3))
 
 
-def _run(dut, columns: dict[str, np.ndarray], output: str, seed: int | None = None) -> list[int]:
-    """``output`` for each vector; with ``seed``, ``advance`` is low in random cycles."""
-    count = len(next(iter(columns.values())))
-    rng = np.random.default_rng(seed)
-    results: list[int] = []
-
-    async def bench(ctx):
-        accepted = 0
-        while accepted < count + dut.latency:
-            if accepted < count:
-                for name, values in columns.items():
-                    ctx.set(getattr(dut, name), int(values[accepted]))
-            go = seed is None or rng.random() < 0.6
-            ctx.set(dut.advance, int(go))
-            if go:
-                if accepted >= dut.latency:
-                    results.append(ctx.get(getattr(dut, output)))
-                accepted += 1
-            await ctx.tick()
-
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-9)
-    simulator.add_testbench(bench)
-    simulator.run()
-    return results
-
-
-def _canonical(values: np.ndarray) -> np.ndarray:
-    return np.where(np.isnan(values), np.uint32(NAN), values.astype(np.float32).view(np.uint32))
-
-
 def _hard_operands(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Pairs that force ties, cancellation, subnormals, far and near exponents, overflow and NaN."""
 
@@ -121,8 +88,8 @@ def test_additions_by_hand(stages):
     a, b, total = (np.array(column) for column in zip(*ADDITIONS, strict=True))
     dut = Fp32Adder(_params(stages))
     assert dut.latency == stages
-    assert _run(dut, {"a": a, "b": b}, "total") == total.tolist()
-    assert _run(Fp32Adder(_params(stages)), {"a": b, "b": a}, "total") == total.tolist()
+    assert run_pipeline(dut, {"a": a, "b": b}, "total") == total.tolist()
+    assert run_pipeline(Fp32Adder(_params(stages)), {"a": b, "b": a}, "total") == total.tolist()
 
 
 @pytest.mark.parametrize("seed", [None, 3])
@@ -130,8 +97,8 @@ def test_additions_random(seed):
     """Hard random operands, with and without holds: NumPy's float32 sum, NaN canonical."""
     a, b = _hard_operands(5000, np.random.default_rng(11))
     with np.errstate(over="ignore", invalid="ignore"):
-        total = _canonical(a.view(np.float32) + b.view(np.float32))
-    assert _run(Fp32Adder(_params()), {"a": a, "b": b}, "total", seed) == total.tolist()
+        total = canonical_bits(a.view(np.float32) + b.view(np.float32))
+    assert run_pipeline(Fp32Adder(_params()), {"a": a, "b": b}, "total", seed) == total.tolist()
 
 
 @pytest.mark.parametrize("stages", [1, 2, 3])
@@ -140,7 +107,9 @@ def test_products_by_hand(stages):
     dot, scale, e8m0, times_8, product = (np.array(column) for column in zip(*PRODUCTS, strict=True))
     dut = ScaleMultiplier(_params(stages))
     assert dut.latency == stages
-    assert _run(dut, {"dot": dot, "scale": scale, "e8m0": e8m0, "times_8": times_8}, "product") == product.tolist()
+    assert (
+        run_pipeline(dut, {"dot": dot, "scale": scale, "e8m0": e8m0, "times_8": times_8}, "product") == product.tolist()
+    )
 
 
 @pytest.mark.parametrize("seed", [None, 4])
@@ -163,6 +132,6 @@ def test_products_random(seed):
         bits.view(np.float16).astype(np.float32),
     )
     with np.errstate(over="ignore", invalid="ignore"):
-        product = _canonical((dot * np.where(times_8, 8, 1)).astype(np.float32) * wide)
+        product = canonical_bits((dot * np.where(times_8, 8, 1)).astype(np.float32) * wide)
     columns = {"dot": dot, "scale": bits, "e8m0": e8m0, "times_8": times_8}
-    assert _run(ScaleMultiplier(_params()), columns, "product", seed) == product.tolist()
+    assert run_pipeline(ScaleMultiplier(_params()), columns, "product", seed) == product.tolist()
