@@ -112,18 +112,17 @@ def _add_both(tile, x, rows, scale, g, width, sums, upper, lower):
 
 
 @njit(nogil=True, cache=True)
-def _add_one(tile, x, rows, scale, g, width, mode, factor, sums, others, chains):
-    """Add group ``g`` to the only chain of every token, float32 [tokens, TILE]."""
+def _add_one(tile, x, rows, scale, g, width, mode, factor, sums, chains):
+    """Add group ``g`` to the only chain of every token, float32 [tokens, TILE]; ``sums`` int16 [2, 2, TILE]."""
+    parts = 2 if mode == CODES else 1
+    size = GROUP // parts
     for i in range(0, rows.shape[0], 2):
         a, b, pair = _pair(x, rows, i, g)
-        middle = GROUP // 2 if mode == CODES else GROUP
-        _dots(tile, 0, middle, a, b, pair, width, sums)
-        if mode == CODES:
-            _dots(tile, middle, GROUP, a, b, pair, width, others)
+        for part in range(parts):
+            _dots(tile, part * size, (part + 1) * size, a, b, pair, width, sums[part])
         for j in range(2 if pair else 1):
-            chain, dots = chains[i + j], sums[j]
+            chain, dots, rest = chains[i + j], sums[0, j], sums[1, j]
             if mode == CODES:
-                rest = others[j]
                 for o in range(width):
                     chain[o] += (f32(np.int32(np.int32(dots[o]) + np.int32(rest[o]))) * factor) * scale[o]
             else:
@@ -150,7 +149,7 @@ def project_rows(codes, scales, bias, factor, mode, x, x_scales, rows, first, la
     """
     n = rows.shape[0]
     wide_tile, wide_sums = np.empty((GROUP, TILE), np.int32), np.empty((2, TILE), np.int32)
-    tile, sums, others = np.empty((GROUP, TILE), np.int16), np.empty((2, TILE), np.int16), np.empty((2, TILE), np.int16)
+    tile, sums = np.empty((GROUP, TILE), np.int16), np.empty((2, 2, TILE), np.int16)
     upper = np.empty((n, TILE), np.float32)  # the chain of the MSB slice, or the only one
     lower = np.empty((n, TILE), np.float32)
     for start in range(first, last, TILE):
@@ -164,7 +163,7 @@ def project_rows(codes, scales, bias, factor, mode, x, x_scales, rows, first, la
                 _add_both(wide_tile, x, rows, scale, g, width, wide_sums, upper, lower)
             else:
                 _unpack_one(codes[g], start, width, mode, tile)
-                _add_one(tile, x, rows, scale, g, width, mode, factor, sums, others, upper)
+                _add_one(tile, x, rows, scale, g, width, mode, factor, sums, upper)
         for i in range(n):
             s = x_scales[rows[i]]
             msb, lsb, y = upper[i], lower[i], out[i, start : start + width]
