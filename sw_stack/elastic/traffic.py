@@ -18,6 +18,7 @@ the drafters' own caches are left out.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -33,6 +34,7 @@ WHOLE_BYTES = (MSB_BITS_PER_WEIGHT + LSB_BITS_PER_WEIGHT) / 8
 MSB_BYTES = MSB_BITS_PER_WEIGHT / 8
 
 
+@cache
 def matrix_weights(config: ModelConfig) -> int:
     """Weights of all projections, the embedding table not among them unless it is the output matrix."""
     skip = () if config.tied_embeddings else ("embedding",)
