@@ -366,21 +366,22 @@ def _run(c, shape, hb, requests, depth, lead, watchdog, steps, links: Links, reg
             r.refilling = 0
 
         # Errors: the lowest unit's, then the semaphores', then the watchdog's.
+        before = number[r.step] if r.step < len(steps) else pushed
         if sequencer_error != 0:
-            run.error[:] = (sequencer_error, 0, steps[r.step - (r.spent == 0), Step.INSTRUCTION])
+            run.error[:] = (sequencer_error, 0, steps[r.step - (r.spent == 0), Step.INSTRUCTION], before)
             return cycle
         for u in range(1, _UNITS):
             if error[u] != 0:
-                run.error[:] = (error[u], u, steps[culprit[u], Step.INSTRUCTION])
+                run.error[:] = (error[u], u, steps[culprit[u], Step.INSTRUCTION], before)
                 return cycle
         for s in range(SEMAPHORES):
             counts[s] += change[s] - taken[s]
             if counts[s] > SEMAPHORE_MAX or counts[s] < 0:
-                run.error[:] = (_SEMAPHORE, 0, 0)
+                run.error[:] = (_SEMAPHORE, 0, 0, before)
                 return cycle
         quiet = 0 if started or ended or moved else quiet + 1
         if quiet == watchdog:
-            run.error[:] = (_WATCHDOG, 0, 0)
+            run.error[:] = (_WATCHDOG, 0, 0, before)
             return cycle
 
 

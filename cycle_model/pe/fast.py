@@ -268,7 +268,7 @@ def _run(c, shape, covered, bank, records, depth, lead, watchdog, steps, links: 
                 if current[_STORE] >= 0 and progress < ends[_STORE] and ends[_STORE] < _NEVER:
                     begin, end = max(progress + 1, run.start[number[current[_STORE]]] + 2), ends[_STORE]
                 if begin - progress > watchdog and min(begin, then) - progress > watchdog:
-                    run.error[:] = (_WATCHDOG, 0, 0)
+                    run.error[:] = (_WATCHDOG, 0, 0, number[at_step] if at_step < len(steps) else pushed)
                     return _stop(run, progress + watchdog)
                 if begin >= then or then - end <= watchdog:
                     break
@@ -441,17 +441,18 @@ def _run(c, shape, covered, bank, records, depth, lead, watchdog, steps, links: 
                 run.done[number[i]] = now
                 counters[COUNTER.busy + u] += now - run.start[number[i]] + 1
                 current[u], free[u], ends[u] = -1, now, _NEVER
+        before = number[at_step] if at_step < len(steps) else pushed
         if sequencer_error != 0:
-            run.error[:] = (sequencer_error, 0, steps[stuck, Step.INSTRUCTION])
+            run.error[:] = (sequencer_error, 0, steps[stuck, Step.INSTRUCTION], before)
             return _stop(run, now)
         for u in range(1, _UNITS):
             if error[u] != 0:
-                run.error[:] = (error[u], u, steps[culprit[u], Step.INSTRUCTION])
+                run.error[:] = (error[u], u, steps[culprit[u], Step.INSTRUCTION], before)
                 return _stop(run, now)
         for s in range(SEMAPHORES):
             counts[s] += change[s]
             if counts[s] < 0 or counts[s] > SEMAPHORE_MAX:
-                run.error[:] = (_SEMAPHORE, 0, 0)
+                run.error[:] = (_SEMAPHORE, 0, 0, before)
                 return _stop(run, now)
         if happened:
             progress = now

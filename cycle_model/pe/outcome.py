@@ -64,7 +64,8 @@ AT_QUEUE, AT_SEMAPHORE, AT_CONTROLLER, AT_LINK = range(4)
 
 
 class Run(NamedTuple):
-    """Start and done of every command in program order (-1: never), counters, (code, unit, instruction) of the error.
+    """Start and done of every command in program order (-1: never), counters, (code, unit, instruction) of the error
+    and the number of commands pushed before it.
 
     ``waits`` [commands, 4] are the cycles that each command lost to a full queue, to semaphores once it could start,
     to a busy HB controller, and to words not there; ``pops`` is scratch: commands taken from each queue in this cycle.
@@ -85,7 +86,7 @@ class Run(NamedTuple):
             np.full(commands, -1, dtype=np.int64),
             np.zeros((commands, 4), dtype=np.int64),
             np.zeros(_COUNTER_ROOM, dtype=np.int64),
-            np.zeros(3, dtype=np.int64),
+            np.zeros(4, dtype=np.int64),
             np.zeros(len(Unit), dtype=np.int64),
         )
 
@@ -105,21 +106,23 @@ def links_of(program: PeProgram) -> Links:
 
 
 def result_of(level: str, program: PeProgram, steps: np.ndarray, run: Run, cycles: int) -> RunResult:
-    """The run of decoded ``steps`` as `RunResult`. With an error ``cycles`` is its cycle."""
+    """The run of decoded ``steps`` as `RunResult`; with an error, ``cycles`` is the first one that sees it stopped."""
+    code, unit, instruction, pushed = run.error.tolist()
     commands = steps[steps[:, Step.KIND] == Kind.PUSH]
+    if code:
+        commands, cycles = commands[:pushed], cycles + 1
     counters = {name: int(run.counters[place]) for name, place in zip(_NAMES, range(len(_NAMES)), strict=True)}
     for kind, name in _UNIT_PLACES.items():
         for unit in Unit:
             if unit is not Unit.SEQUENCER:
                 counters[f"{unit.name.lower()}_{name}"] = int(run.counters[getattr(COUNTER, kind) + unit])
-    code, unit, instruction = run.error.tolist()
     return RunResult(
         level,
         cycles=cycles,
         counters={name: value & 0xFFFFFFFF for name, value in counters.items()},
         unit=commands[:, Step.UNIT].tolist(),
         instruction=commands[:, Step.INSTRUCTION].tolist(),
-        start=run.start.tolist(),
-        done=run.done.tolist(),
+        start=run.start[: len(commands)].tolist(),
+        done=run.done[: len(commands)].tolist(),
         error=PeFault(PeError(code), Unit(unit), instruction) if code else None,
     )
