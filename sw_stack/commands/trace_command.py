@@ -52,10 +52,11 @@ def stats(
     quiet: Quiet = False,
 ) -> None:
     """How uneven and how local routing is, beside published statistics of large models."""
-    from sw_stack.workloads.trace import SHIPPED, read_trace
+    from sw_stack.workloads.trace import SHIPPED
+    from sw_stack.workloads.trace_import import open_trace
 
     path = trace or SHIPPED
-    _report(read_trace(path), "Routing statistics", json_path, out, seed, quiet, {"trace": path.name})
+    _report(open_trace(path), "Routing statistics", json_path, out, seed, quiet, {"trace": path.name})
 
 
 @command.command("import")
@@ -134,14 +135,15 @@ def cache(
     from sw_stack.elastic.slices import LSB_BITS_PER_WEIGHT, MSB_BITS_PER_WEIGHT, SliceSizes
     from sw_stack.provenance import provenance
     from sw_stack.reports.terminal import console
-    from sw_stack.workloads.trace import SHIPPED, read_trace
+    from sw_stack.workloads.trace import SHIPPED
+    from sw_stack.workloads.trace_import import open_trace
     from sw_stack.workloads.trace_report import summary
 
     path = trace or SHIPPED
     fractions, batches = tuple(fraction or (0.125, 0.25, 0.5, 0.75)), tuple(batch or (1, 4, 16))
     if not all(0 <= f <= 2 for f in fractions):
         raise UserError(f"--fraction must be 0 to 2 (2 holds both slices of every expert), not {fractions}")
-    routing = read_trace(path)
+    routing = open_trace(path)
     sizes = SliceSizes(int(2 * MSB_BITS_PER_WEIGHT), int(2 * LSB_BITS_PER_WEIGHT))  # only the ratio matters here
     points = study(routing, sizes, fractions, batches, phase_steps=phase_steps, draft_weight=draft_weight)
     written = [write_atomic(out / f"{routing.model}-cache.svg", draw(points, routing.model))]

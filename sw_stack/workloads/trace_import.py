@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hw.errors import UserError
-from sw_stack.workloads.trace import Trace, expert_dtype
+from sw_stack.workloads.trace import Trace, expert_dtype, read_trace
 
 SOURCE = (
     "AmanPriyanshu/GPT-OSS-MoE-ExpertFingerprinting @ 72b368f6: greedy decode of MMLU, MMLU-Pro, GPQA and other prompts"
@@ -31,8 +31,12 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: not a readable .npz of the public trace: {error}") from error
 
 
+def _meta(path: Path) -> Path:
+    return path.with_suffix("").with_suffix(".meta.json")
+
+
 def _labels(path: Path, sequences: int, key: str) -> list[str]:
-    meta = path.with_suffix("").with_suffix(".meta.json")
+    meta = _meta(path)
     try:
         entries = json.loads(meta.read_text())
         labels = [str(entry[key]) for entry in entries]
@@ -70,6 +74,22 @@ def import_public_trace(path: Path | str, domain_by: str = "dataset") -> Trace:
         )
     except (UserError, TypeError) as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def open_trace(path: Path | str) -> Trace:
+    """A trace in this project's format, or the public one with its ``.meta.json`` beside it."""
+    path = Path(path)
+    if _meta(path).exists() and "header" not in _members(path):
+        return import_public_trace(path)
+    return read_trace(path)
+
+
+def _members(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except (OSError, zipfile.BadZipFile):
+        return ["header"]  # whoever reads it says what is wrong
 
 
 def excerpt(trace: Trace, sequences: int, longest: int) -> Trace:

@@ -14,7 +14,7 @@ from hw.errors import UserError
 from sw_stack.commands.main import main
 from sw_stack.workloads.published import PUBLISHED
 from sw_stack.workloads.trace import ARRAYS, SHIPPED, Trace, read_trace, write_trace
-from sw_stack.workloads.trace_import import excerpt, import_public_trace
+from sw_stack.workloads.trace_import import excerpt, import_public_trace, open_trace
 from sw_stack.workloads.trace_statistics import compute, normalised_entropy, top_share, uniform_unique, zipf_exponent
 
 
@@ -274,6 +274,21 @@ def test_import(tmp_path):
     np.testing.assert_array_equal(excerpt(trace, 2, 5).experts, data["experts"][[*range(5), *range(12, 17)]])
     with pytest.raises(UserError, match="at most 1 sequences"):
         excerpt(trace, 2, 15)
+
+
+def test_given_traces_may_be_either_format(tmp_path):
+    """The public trace is recognised by what lies beside it; this project's own beside any file is still its own, and
+    what is no archive is refused by name."""
+    path, data = _public(tmp_path)
+    np.testing.assert_array_equal(open_trace(path).experts, data["experts"])
+    path.with_suffix(".meta.json").rename(tmp_path / "own.meta.json")
+    own = write_trace(tmp_path / "own.npz", read_trace(SHIPPED).select(np.arange(2), 9))
+    assert open_trace(own).experts.shape == (18, 24, 4)
+    with pytest.raises(UserError, match="public.npz: array 'header' is missing"):
+        open_trace(path)
+    own.write_bytes(b"no archive")
+    with pytest.raises(UserError, match="own.npz"):
+        open_trace(own)
 
 
 @pytest.mark.parametrize(

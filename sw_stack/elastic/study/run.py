@@ -34,7 +34,8 @@ from sw_stack.models.quantized_model import QuantizedModel
 from sw_stack.models.runtime import Runtime
 from sw_stack.models.tokenizer import TextTokenizer
 from sw_stack.workloads.capture import capture_runtime
-from sw_stack.workloads.trace import SHIPPED, Trace, read_trace
+from sw_stack.workloads.trace import SHIPPED, Trace
+from sw_stack.workloads.trace_import import open_trace
 
 MAX_SEED = 2**32 - 1
 
@@ -103,7 +104,7 @@ def run_study(config: StudyConfig, folder: Path, progress: Callable[[str, int, i
     """Measure what ``folder`` does not hold yet; ``progress`` gets what was done, how many of how many."""
     source = open_checkpoint(config.model)
     tokenizer = TextTokenizer(config.model, source.config.vocab)
-    given = read_trace(config.trace)
+    given = open_trace(config.trace)
     model = QuantizedModel(source)
     runtime = Runtime(model, threads=config.threads)
     if not source.config.experts:
