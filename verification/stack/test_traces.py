@@ -284,10 +284,10 @@ def test_given_traces_may_be_either_format(tmp_path):
     path.with_suffix(".meta.json").rename(tmp_path / "own.meta.json")
     own = write_trace(tmp_path / "own.npz", read_trace(SHIPPED).select(np.arange(2), 9))
     assert open_trace(own).experts.shape == (18, 24, 4)
-    with pytest.raises(UserError, match="public.npz: array 'header' is missing"):
+    with pytest.raises(UserError, match=r"public\.npz: array 'header' is missing"):
         open_trace(path)
     own.write_bytes(b"no archive")
-    with pytest.raises(UserError, match="own.npz"):
+    with pytest.raises(UserError, match=r"own\.npz"):
         open_trace(own)
 
 
