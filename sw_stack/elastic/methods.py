@@ -114,6 +114,7 @@ def make_decoder(
     """A decoder for batches of ``batch`` sequences that reach ``positions`` together, its time predicted by the
     roofline of a chip."""
     shape = speculation.shape
+    # what the drafter has of its own takes room from the hot set, which the drafter asks for its mask later
     drafter = make_drafter(method, runtime, lambda: hot_set.mask(), folder, threads, precision)
     share = hb_share(runtime, drafter, choice, positions)
     hot_set = HotSet(
