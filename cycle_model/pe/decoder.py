@@ -54,7 +54,8 @@ class Step(IntEnum):
 
     WAIT0 ... SIGNAL1  semaphores, -1 for none
     IS_REFILL          STREAM: REFILL
-    WORDS              words or HB columns of a transfer, words of a record, rows of a vector command
+    WORDS              words or HB columns of a transfer, words of a record, rows of a vector command,
+                       token blocks of a MATMUL
     COLUMN             first HB data column, linear
     SLOTS, INTERVAL, LATENCY  ARRAY: slots, cycles from one to the next, from the begin of the last to done;
                        VECTOR: rows, cycles of each, latency
@@ -374,7 +375,7 @@ def _command(step, pc, opcode, unit, operands, fields, limits, array_times, vect
     elif unit == _ARRAY:
         wrong, outside = _matmul_errors(pc, operands, fields, limits)
         if not wrong:
-            step[Step.SLOTS] = n * m
+            step[Step.SLOTS], step[Step.WORDS] = n * m, m
             step[Step.INTERVAL], step[Step.LATENCY] = array_times[m, 0], array_times[m, 1]
     elif unit == _VECTOR:
         wrong, outside = _vector_errors(pc, opcode, operands, fields, limits)

@@ -158,15 +158,18 @@ class Generator:
             self._random_matmul: 9,
             self._random_binary: 12,
             self._random_copy: 5,
-            self._random_quantize: 5,
-            self._random_absmax: 4,
+            self._random_quantize: 7,
+            self._random_absmax: 5,
             self._random_row_command: 6,
             self._random_store: 5,
             self._host: 2,
             self._random_control: 6,
         }
         weights = np.array(list(choices.values()), dtype=float)
-        list(choices)[self._rng.choice(len(choices), p=weights / weights.sum())]()
+        make = list(choices)[self._rng.choice(len(choices), p=weights / weights.sum())]
+        burst = make != self._random_control and self._rng.random() < 0.08
+        for _ in range(2 * self.chip.pe.queue_depth if burst else 1):
+            make()
 
     # Operands ------------------------------------------------------------------------------------------------
 
@@ -193,7 +196,10 @@ class Generator:
         self, opcode: Opcode, unit: Unit, values: dict[str, int], reads: set[Place], writes: set[Place], **fields: int
     ) -> None:
         operands = self._operands(values)
-        self._schedule.add(unit, opcode, operands, reads, writes, {name: int(value) for name, value in fields.items()})
+        numbers = {name: int(value) for name, value in fields.items()}
+        entries = self._schedule.entries
+        after = len(entries) - int(self._rng.integers(1, 6)) if self._rng.random() < 0.3 else None
+        self._schedule.add(unit, opcode, operands, reads, writes, numbers, after if after and after > 0 else None)
 
     def _pick(self, *values):
         return values[self._rng.integers(len(values))]
@@ -429,7 +435,7 @@ class Generator:
         known = {VectorSource.RT: self._known.rt, VectorSource.VT: self._known.vt, VectorSource.LT: self._known.lt}
         fitting = [(s, self._run_of(known[s], whole, whole)) for s in candidates]
         fitting = [(s, found[0]) for s, found in fitting if found]
-        if not fitting:
+        if not fitting or self._rng.random() < 0.2:
             self._fill_rows(whole)
             return
         a_space, a = fitting[self._rng.integers(len(fitting))]
@@ -449,23 +455,13 @@ class Generator:
         self._add(Opcode.QUANTIZE, Unit.VECTOR, values, reads, writes, a_space=a_space, d_space=d_space, row_b=register)
 
     def _fill_rows(self, count: int) -> None:
-        """Enough consecutive rows of one memory for a group word."""
-        target = self._pick("LT", "RT", "VT")
-        if target == "LT" and count <= self.chip.pe.lt_rows:
-            self._gather_lt(0, count)
-            return
-        a_space, a, _ = self._source(1)
+        """``count`` consecutive rows of LT, and a copy of them in VT."""
+        self._gather_lt(0, count)
         d = int(self._rng.integers(0, 128 - count))
-        if a_space == VectorSource.VT:
-            d = a + 1
-        reads, writes = {(a_space.name, a)}, {("VT", d + i) for i in range(count)}
-        fields = {"a_space": VectorSource.LT, "b_space": a_space, "d_space": VectorTarget.VT, "broadcast": 1}
-        lt = self._run_of(self._known.lt, count)
-        n = lt[1]
-        reads |= {("LT", lt[0] + i) for i in range(n)}
-        writes = {("VT", d + i) for i in range(n)}
-        self._add(Opcode.MAX, Unit.VECTOR, {"d": d, "a": lt[0], "b": a, "n": n}, reads, writes, **fields)
-        self._known.vt |= {d + i for i in range(n)}
+        reads, writes = {("LT", i) for i in range(count)}, {("VT", d + i) for i in range(count)}
+        values = {"d": d, "a": 0, "n": count}
+        self._add(Opcode.MOVE, Unit.VECTOR, values, reads, writes, a_space=VectorSource.LT, d_space=VectorTarget.VT)
+        self._known.vt |= {d + i for i in range(count)}
 
     def _random_absmax(self) -> None:
         rows = self.chip.array.rows

@@ -41,6 +41,7 @@ class Schedule:
         self._forget()
 
     def _forget(self) -> None:
+        self._barrier = len(self.entries) - 1  # what lies behind needs no token
         self._writer: dict[Place, int] = {}
         self._readers: dict[Place, dict[Unit, int]] = {}
         self._known: dict[tuple[Unit, Unit], int] = {}  # v knows that u's commands up to this one have ended
@@ -130,13 +131,22 @@ class Schedule:
         reads: set[Place],
         writes: set[Place],
         fields: dict[str, int],
+        after: int | None = None,
     ) -> Entry:
-        """Append a unit's command that reads and writes these places, with the tokens it needs."""
+        """Append a unit's command that reads and writes these places, with the tokens it needs.
+
+        ``after`` is an entry that it follows although nothing asks for it.
+        """
         entry = Entry(opcode, unit, fields, operands)
         if self._credit and self._credit[0] is unit:
             entry.waits.append(self._credit[1])
             self._credit = None
-        if not self._synchronise(entry, self._needed(unit, reads, writes)):
+        needed = self._needed(unit, reads, writes)
+        if after is not None and not needed:
+            other = self.entries[after].unit
+            if other not in (unit, Unit.SEQUENCER) and after > self._known.get((other, unit), self._barrier):
+                needed = {other: after}
+        if not self._synchronise(entry, needed):
             self.wait()
             if entry.waits:  # the credit, not yet taken
                 self._channels[Unit.SEQUENCER, unit] = entry.waits[0]
