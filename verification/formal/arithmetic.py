@@ -67,7 +67,7 @@ def mxfp4() -> Harness:
     return h
 
 
-def _sequence(component: wiring.Component, **fixed: int) -> Harness:
+def sequence(component: wiring.Component, **fixed: int) -> Harness:
     """A pipelined unit with free inputs except the ``fixed`` ones; states s0 .. s<latency> hold one operation."""
     h = Harness()
     h.m.submodules.dut = component
@@ -102,7 +102,7 @@ def adder(given: str = "true", rounding: str = "RNE") -> Callable[[Path], Outcom
 
     def decide(trace: Path) -> Outcome:
         params = ArrayParams(rows=1, columns=1, depth=2, add_stages=1)
-        harness = _sequence(Fp32Adder(params), advance=1)
+        harness = sequence(Fp32Adder(params), advance=1)
         definitions = _ADDITION.format(last=1, rounding=rounding)
         return miter(harness, 1, definitions, f"(and wrong {given})", trace)
 
@@ -162,7 +162,7 @@ def multiplier(e8m0: bool, group_size: int, bias_error: int = 0) -> Callable[[Pa
 
     def decide(trace: Path) -> Outcome:
         params = ArrayParams(rows=1, columns=1, depth=2, group_size=group_size, scale_stages=1)
-        harness = _sequence(ScaleMultiplier(params), advance=1, e8m0=int(e8m0))
+        harness = sequence(ScaleMultiplier(params), advance=1, e8m0=int(e8m0))
         bits = params.group_bits
         bias = 1023 - (128 if e8m0 else 25) + bias_error
         definitions = (_E8M0 if e8m0 else _FP16).format(bias=bias)

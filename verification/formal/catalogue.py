@@ -6,7 +6,7 @@ from pathlib import Path
 from hw.array.fp32 import Fp32Adder, ScaleMultiplier
 from hw.array.group_accumulator import GroupAccumulator
 from hw.array.pe_array import PeArray
-from verification.formal import arithmetic, memory, streams
+from verification.formal import arithmetic, memory, streams, vector
 from verification.formal.property import Answer, Harness, Outcome, Property, bounded, induction
 
 Decide = Callable[[Path], Outcome]
@@ -102,6 +102,7 @@ PROPERTIES: tuple[Property, ...] = (
     _false("accumulator", "first keeps the old sum", _steps(lambda: streams.group_accumulator(True), 9)),
     _false("pe-array", "keep is ignored", _steps(lambda: streams.pe_array(True), 6)),
     *memory.PROPERTIES,
+    *vector.PROPERTIES,
 )
 
 
