@@ -467,9 +467,8 @@ class Generator:
         rows = self.chip.array.rows
         first = int(self._rng.random() < 0.5)
         a_space, a, n = self._source(rows if first else 2 * rows + 3)
-        if first and n < rows:
-            first = 0
-        register = int(self._rng.integers(ROW_REGISTERS)) if first else int(self._rng.choice(sorted(self._known.rows)))
+        whole = first and n == rows  # a register that held nothing is then known
+        register = int(self._rng.integers(ROW_REGISTERS)) if whole else int(self._rng.choice(sorted(self._known.rows)))
         reads = {(a_space.name, a + i) for i in range(n)}
         self._add(
             Opcode.ROW_ABSMAX, Unit.VECTOR, {"a": a, "n": n}, reads, set(), a_space=a_space, row=register, first=first
