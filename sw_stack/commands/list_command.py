@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import typer
 from rich.box import SIMPLE_HEAD
+from rich.console import Group
 from rich.table import Table
 
 from hw.errors import UserError, nearest
@@ -73,16 +74,34 @@ def _workloads() -> Table:
     return table
 
 
-CATALOGUES: dict[str, Callable[[], Table]] = {
+def _machines() -> Group:
+    from sw_stack.machines.tables import GPU_COLUMNS, PROCESSOR_COLUMNS, gpu_rows, processor_rows
+
+    processors, gpus = table(*PROCESSOR_COLUMNS), table(*GPU_COLUMNS)
+    for row in processor_rows():
+        processors.add_row(*row)
+    for row in gpu_rows():
+        gpus.add_row(*row)
+    return Group(
+        processors,
+        gpus,
+        "GB/s: 1e9 bytes per second, at peak unless said otherwise. A PE: 16,384 slice MACs (4 x 8 bit; a full\n"
+        "product takes two) at 1 GHz. GPU peaks are dense. Drafts: quant, slm, eagle or none; elmoe3d-* also elastic.\n"
+        "Sources of every number: docs/machines.md, docs/energy.md. Your own: a TOML file that inherits one of these.",
+    )
+
+
+CATALOGUES: dict[str, Callable[[], Table | Group]] = {
     "chips": _chips,
     "blocks": _blocks,
     "models": _models,
+    "machines": _machines,
     "workloads": _workloads,
 }
 
 
-def command(what: str = typer.Argument("all", help="chips, blocks, models, workloads, or all")) -> None:
-    """List the presets and blocks by name: chips (--chip), Verilog blocks (--block), published models, workloads."""
+def command(what: str = typer.Argument("all", help="chips, blocks, models, machines, workloads, or all")) -> None:
+    """List the presets by name: chips (--chip), Verilog blocks (--block), models, machines (--machine), workloads."""
     if what != "all" and what not in CATALOGUES:
         raise UserError(f"unknown catalogue {what!r}; {nearest(what, [*CATALOGUES, 'all'])}")
     out = console()

@@ -11,6 +11,7 @@ next row in another of its banks meanwhile) and by all-bank refresh. No multipli
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -105,19 +106,23 @@ class NearMemory:
     def stream_ns(self, size: float, lpddr: Lpddr5Config) -> float:
         """Time in which all units together read ``size`` bytes spread evenly over them: rows, row turns, refresh.
 
-        A unit's share is rounded up to whole accesses; refresh (tRFCab each tREFI) is averaged.
+        A unit's share is rounded up to whole accesses; a row is closed behind its reads; refresh (tRFCab each tREFI) is
+        averaged.
         """
         if size <= 0:
             return 0.0
         t = lpddr.timing
-        per_unit = size / self.units(lpddr)
-        accesses = -(-per_unit // self.access_bytes.value)
-        per_row = self.row_bytes.value // self.access_bytes.value
-        rows = -(-accesses // per_row)
         column_ns = t.tCCD_L_ns / self.power_throttle(lpddr)
-        turn_ns = max(t.tRCD_ns + t.tRTP_ns + t.tRPpb_ns - column_ns, t.tRC_ns - per_row * column_ns)
-        turns = rows if self.level is UnitLevel.BANK else 1  # a group opens its next row behind the reads of this one
-        busy = accesses * column_ns + turns * turn_ns
+        accesses = math.ceil(size / self.units(lpddr) / self.access_bytes.value)
+        rows, rest = divmod(accesses, int(self.row_bytes.value // self.access_bytes.value))
+        if self.level is UnitLevel.BANK_GROUP and rows:  # the next row opens in another bank, behind these reads
+            rows, rest = 0, accesses
+
+        def row_ns(columns: int) -> float:
+            """Of one row, activation to activation."""
+            return max(t.tRC_ns, t.tRCD_ns + (columns - 1) * column_ns + t.tRTP_ns + t.tRPpb_ns)
+
+        busy = rows * row_ns(int(self.row_bytes.value // self.access_bytes.value)) + (row_ns(rest) if rest else 0.0)
         return busy / (1 - t.tRFCab_ns / t.tREFI_ns)
 
     def product(
