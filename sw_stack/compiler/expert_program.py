@@ -1,0 +1,324 @@
+"""Lowering: experts of a layer on the tokens that chose them, to a program for one PE.
+
+The PE computes its share of every projection's outputs; K is never split. Alone (share 1 of 1) it requantises into AV;
+with others it exchanges row maxima and INT8 pieces over the aggregation link, and what the others send is computed
+here with `cycle_model.numerics`, as a host that knows the whole layer would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cycle_model.functional.rows import clamped_swiglu_row, silu_up_row
+from cycle_model.numerics import Mxfp4Weights, QuantizedActivations, QuantizedWeights, project, quantize_activations
+from hw.errors import UserError
+from hw.isa.encoding import DESCRIPTOR_VALID, record_header
+from hw.isa.program import Chunk, PeProgram
+from hw.params import ChipParams
+from sw_stack.compiler.assembler import assemble
+from sw_stack.compiler.kernels.expert import ExpertLayout
+from sw_stack.compiler.kernels.projection import INIT, REGISTERS, SEMAPHORES, TileKernel
+from sw_stack.compiler.tiles import (
+    KBlocks,
+    activation_words,
+    code_words,
+    scalar_word,
+    scale_words,
+    tile_rows,
+)
+
+Weights = QuantizedWeights | Mxfp4Weights
+
+
+@dataclass(frozen=True)
+class Expert:
+    """Weights of one expert: gate and up [outputs, hidden], down [hidden, outputs]; biases float32 or None."""
+
+    gate: Weights
+    up: Weights
+    down: Weights
+    gate_bias: np.ndarray | None = None
+    up_bias: np.ndarray | None = None
+    down_bias: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class ExpertWork:
+    """``expert`` number ``number`` on ``tokens`` (at most R of them) with their combination weights, float32.
+
+    tier  "hb": the MSB (or only) slice is in HB; "stream": everything comes over the stream link
+    """
+
+    number: int
+    expert: Expert
+    tier: str
+    tokens: Sequence[int]
+    weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class Share:
+    """PE ``index`` of ``count``: outputs are dealt to PEs in runs of whole 32-input groups, of tiles for down."""
+
+    index: int = 0
+    count: int = 1
+
+    def of(self, outputs: int, unit: int) -> slice:
+        """This PE's outputs, in whole units; the first PEs have one unit more where they do not divide."""
+        units = outputs // unit
+        begin, end = (units * i // self.count for i in (self.index, self.index + 1))
+        return slice(begin * unit, end * unit)
+
+
+def slices_of(weights: Weights, mode: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """(MSB or only codes uint8 [outputs, K], scales uint16 [outputs, groups], LSB codes or None)."""
+    if isinstance(weights, Mxfp4Weights):
+        if mode != "mxfp4":
+            raise UserError(f"MXFP4 weights must run in mode 'mxfp4', not {mode!r}")
+        return weights.codes, weights.exponents.astype(np.uint16), None
+    if mode == "mxfp4":
+        raise UserError("mode 'mxfp4' must have MXFP4 weights, not INT8")
+    return weights.msb_codes, weights.scales.view(np.uint16), weights.lsb_codes if mode == "full" else None
+
+
+class ProgramBuilder:
+    """Gathers words of links, HB columns, descriptors and records while kernels are chosen."""
+
+    def __init__(self, chip: ChipParams):
+        self.chip = chip
+        self.stream: list[int] = []
+        self.aggregation: list[int] = []
+        self.hb: dict[int, int] = {}
+        self.descriptors: list[int] = []
+        self.texts: dict[str, str] = {"init": INIT}
+        self.records: list[tuple[str, list[int]]] = [("init", [])]
+
+    def call(self, kernel: str, text: str, registers: list[int]) -> None:
+        """Run ``kernel`` (defined by ``text``) with r1 ... = ``registers``."""
+        self.texts.setdefault(kernel, text)
+        self.records.append((kernel, [value & 0xFFFFFFFF for value in registers]))
+
+    def describe(self) -> int:
+        """A new descriptor, valid, of the next free HB column; its number."""
+        self.descriptors.append(DESCRIPTOR_VALID | len(self.hb))
+        return len(self.descriptors) - 1
+
+    def tile(self, kernel: TileKernel, blocks: KBlocks, weights: Weights, outputs: slice) -> None:
+        """Words of one tile in the order in which ``kernel`` loads them."""
+        codes, scales, lsb = slices_of(weights, kernel.mode)
+        for part in blocks.parts():
+            inputs = slice(32 * part.start, 32 * part.stop)
+            words = scale_words(self.chip, scales[outputs, part]) + code_words(self.chip, codes[outputs, inputs])
+            if kernel.tier == "hb":
+                self.hb.update(enumerate(words, len(self.hb)))
+            else:
+                self.stream += words
+            if lsb is not None:
+                self.stream += code_words(self.chip, lsb[outputs, inputs])
+
+    def program(self, stream_chunks: Sequence[tuple[int, int]] | None = None) -> PeProgram:
+        """The program; ``stream_chunks``: (cycle, words) of each chunk of the stream link, all at 0 by default."""
+        assembly = assemble(SEMAPHORES + REGISTERS + "".join(self.texts.values()), f"kernels of {self.chip.name}")
+        dispatch = []
+        for kernel, registers in self.records:
+            dispatch += [record_header(assembly.kernels[kernel], len(registers)), *registers]
+        chunks, at = [], 0
+        for cycle, words in stream_chunks or [(0, len(self.stream))]:
+            chunks.append(Chunk(cycle, tuple(self.stream[at : at + words])))
+            at += words
+        chunks.append(Chunk(chunks[-1].available, tuple(self.stream[at:])))
+        program = PeProgram(
+            self.chip,
+            assembly.instructions,
+            self.descriptors,
+            dispatch,
+            self.hb,
+            [chunk for chunk in chunks if chunk.words],
+            [Chunk(0, tuple(self.aggregation))] if self.aggregation else [],
+            kernels=assembly.kernels,
+        )
+        program.check()
+        return program
+
+
+def expert_ffn_program(
+    chip: ChipParams,
+    work: Sequence[ExpertWork],
+    x: np.ndarray,
+    residual: np.ndarray,
+    *,
+    mode: str = "full",
+    clamp: tuple[float, float] | None = None,
+    share: Share = Share(),
+    layer: int = 0,
+) -> PeProgram:
+    """Experts of one layer and their combination, with residual, on one PE.
+
+    Parameters
+    ----------
+    work : in ascending expert number; an expert with more than R tokens comes several times
+    x : float32 [tokens, hidden], quantised here per token
+    residual : float32 [tokens, hidden]
+    mode : full, draft or mxfp4
+    clamp : (limit, alpha) of the clamped SwiGLU
+
+    Returns
+    -------
+    A program whose last words out are the rows of residual + combination, tile by tile of this PE's outputs, in each
+    R tokens by R tokens; `read_rows` undoes that.
+
+    Raises
+    ------
+    UserError
+        Sizes that are not whole groups, tiles or do not fit the chip.
+    """
+    rows, columns = chip.array.rows, chip.array.columns
+    tokens, hidden = x.shape
+    first = work[0].expert
+    outputs = (first.gate.codes if isinstance(first.gate, Mxfp4Weights) else first.gate.msb_codes).shape[0]
+    if hidden % 32 or outputs % 32:
+        raise UserError(f"expert sizes must be multiples of 32, not {hidden} and {outputs}")
+    activations = quantize_activations(x)
+    token_rows = -(-tokens // rows) * rows
+    inner, outer = share.of(outputs, 32), share.of(hidden, columns)
+    if share.count > min(outputs // 32, hidden // columns):
+        raise UserError(
+            f"PEs must be at most {min(outputs // 32, hidden // columns)} for this expert, not {share.count}"
+        )
+    layout = ExpertLayout(
+        chip,
+        (inner.stop - inner.start) // columns,
+        (outer.stop - outer.start) // columns,
+        token_rows,
+        first.gate_bias is not None,
+        clamp,
+    )
+    build = ProgramBuilder(chip)
+    build.call("clear", layout.clear(), [layout.hidden_tiles * token_rows // rows])
+    build.aggregation += [0] * rows
+    for item in work:
+        _expert(build, layout, item, activations, mode, share, (inner, outer), layer)
+    build.call("finish", layout.finish(), [layout.hidden_tiles * token_rows // rows])
+    padded = np.zeros((token_rows, hidden), np.float32)
+    padded[:tokens] = residual
+    build.aggregation += tile_rows(chip, padded[:, outer])
+    return build.program()
+
+
+def _expert(
+    build: ProgramBuilder,
+    layout: ExpertLayout,
+    item: ExpertWork,
+    activations: QuantizedActivations,
+    mode: str,
+    share: Share,
+    outputs: tuple[slice, slice],
+    layer: int,
+) -> None:
+    chip, expert = build.chip, item.expert
+    rows, columns = chip.array.rows, chip.array.columns
+    inner, outer = outputs
+    chosen = list(item.tokens)
+    if not 1 <= len(chosen) <= rows:
+        raise UserError(f"tokens of an expert must be 1 to {rows} (chip {chip.name}), not {len(chosen)}")
+    q = np.zeros((rows, activations.q.shape[1]), np.int8)
+    q[: len(chosen)] = activations.q[chosen]
+    scales = np.zeros(rows, np.float32)
+    scales[: len(chosen)] = activations.scales[chosen]
+    weights = np.zeros(rows, np.float32)
+    weights[: len(chosen)] = item.weights
+    places = np.zeros(rows, np.uint32)
+    places[: len(chosen)] = chosen
+
+    # Gate and up.
+    groups = q.shape[1] // 32
+    kernel = _kernel(chip, mode, item.tier, groups, "AL")
+    blocks = KBlocks(groups, kernel.k_block)
+    descriptor = build.describe() if item.tier == "hb" else 0
+    words = activation_words(chip, q, kernel.k_block)
+    build.aggregation += words
+    build.aggregation += [scalar_word(chip, s) for s in (scales, np.zeros(rows, np.float32), weights, places)]
+    for tile in _tiles(inner, columns):
+        for matrix, bias in ((expert.gate, expert.gate_bias), (expert.up, expert.up_bias)):
+            build.tile(kernel, blocks, matrix, tile)
+            if bias is not None:
+                build.aggregation.append(scalar_word(chip, bias[tile].astype(np.float32)))
+    build.call(
+        f"gate_up_{kernel.name}",
+        layout.gate_up(kernel),
+        [layout.product_tiles, descriptor, *blocks.registers, len(words), item.number, layer],
+    )
+
+    # Requantise, alone or with the other PEs.
+    if share.count == 1:
+        build.call("requantize", layout.requantize(), [layout.product_tiles * rows])
+        space = "AV"
+    else:
+        product = _products(expert, QuantizedActivations(q, scales), mode, layout.clamp)
+        others = [Share(i, share.count).of(product.shape[1], 32) for i in range(share.count) if i != share.index]
+        maxima = [np.abs(product[:, part]).max(axis=1, initial=0).astype(np.float32) for part in others]
+        whole = quantize_activations(product).q
+        own = (inner.stop - inner.start) // 32
+        group_words = 8 * rows // columns
+        if own * group_words > chip.pe.xm_words:
+            raise UserError(f"share must fit XM, {chip.pe.xm_words} words (chip {chip.name}), not {own * group_words}")
+        build.aggregation += [scalar_word(chip, maximum) for maximum in maxima]
+        gathered = activation_words(chip, whole, whole.shape[1] // 32)
+        build.aggregation += gathered
+        registers = [layout.product_tiles * rows, len(others), own * group_words, len(gathered)]
+        build.call("exchange", layout.exchange(), registers)
+        space = "AL"
+
+    # Down and combination.
+    groups = len(expert.down.exponents[0] if isinstance(expert.down, Mxfp4Weights) else expert.down.scales[0])
+    kernel = _kernel(chip, mode, item.tier, groups, space)
+    blocks = KBlocks(groups, kernel.k_block)
+    descriptor = build.describe() if item.tier == "hb" else 0
+    for tile in _tiles(outer, columns):
+        build.tile(kernel, blocks, expert.down, tile)
+        if expert.down_bias is not None:
+            build.aggregation.append(scalar_word(chip, expert.down_bias[tile].astype(np.float32)))
+    build.call(
+        f"down_{kernel.name}",
+        layout.down(kernel),
+        [layout.hidden_tiles, descriptor, *blocks.registers, len(chosen)],
+    )
+
+
+def _kernel(chip: ChipParams, mode: str, tier: str, groups: int, space: str) -> TileKernel:
+    kernel = TileKernel(chip, mode, tier, space=space)
+    return TileKernel(chip, mode, tier, single=groups <= kernel.k_block, space=space)
+
+
+def _tiles(outputs: slice, columns: int) -> list[slice]:
+    return [slice(start, start + columns) for start in range(outputs.start, outputs.stop, columns)]
+
+
+def _products(
+    expert: Expert, activations: QuantizedActivations, mode: str, clamp: tuple[float, float] | None
+) -> np.ndarray:
+    """float32 [R, outputs]: what all PEs together put into their products."""
+    draft = mode == "draft"
+    gate = project(expert.gate, activations, draft=draft, bias=expert.gate_bias)
+    up = project(expert.up, activations, draft=draft, bias=expert.up_bias)
+    both = np.concatenate([gate, up], axis=1)
+    product = np.empty_like(gate)
+    for row, out in zip(both, product, strict=True):
+        if clamp is None:
+            silu_up_row(row, out)
+        else:
+            clamped_swiglu_row(row, np.float32(clamp[1]), np.float32(clamp[0]), out)
+    return product
+
+
+def read_rows(chip: ChipParams, words: Sequence[int], tokens: int, outputs: int) -> np.ndarray:
+    """float32 [tokens, outputs] of the last words out of an `expert_ffn_program` with ``outputs`` of its own."""
+    rows, columns = chip.array.rows, chip.array.columns
+    token_rows = -(-tokens // rows) * rows
+    last = list(words)[len(words) - token_rows * outputs // columns :]
+    data = b"".join(word.to_bytes(chip.hb.column_bytes, "little") for word in last)
+    tiles = np.frombuffer(data, "<f4").reshape(outputs // columns, token_rows, columns)
+    return tiles.transpose(1, 0, 2).reshape(token_rows, outputs)[:tokens]

@@ -1,0 +1,1 @@
+"""Kernels of the PE: generated assembler text, one kernel per way of getting at weights."""
