@@ -7,7 +7,7 @@ from hw.array.fp32 import CANONICAL_NAN, INFINITY_EXPONENT, leading_zeros, round
 from hw.hierarchy import Repeated
 from hw.pipeline import cut, spread
 
-MULTIPLY_STEPS = 4  # multiply, count zeros, shift, round
+MULTIPLY_STEPS = 5  # multiply (as long as two of the others), count zeros, shift, round
 
 
 class Fp32Multiplier(Repeated):
@@ -43,7 +43,7 @@ class Fp32Multiplier(Repeated):
         m = Module()
         cuts = spread(self._stages, MULTIPLY_STEPS)
 
-        # Step 1: multiply the significands. A subnormal has exponent 1 and no hidden one. ``room`` is how far the
+        # Steps 1 and 2: multiply the significands. A subnormal has exponent 1 and no hidden one. ``room`` is how far the
         # product may go left before its exponent field would fall below 1; negative: it must go right.
         fields = [value[23:31] for value in (self.a, self.b)]
         significands = [Cat(value[:23], field != 0) for value, field in zip((self.a, self.b), fields, strict=True)]
@@ -56,7 +56,7 @@ class Fp32Multiplier(Repeated):
         s = cut(
             m,
             self.advance,
-            1 in cuts,
+            2 in cuts,
             product=significands[0] * significands[1],
             room=room,
             sign=self.a[31] ^ self.b[31],
@@ -64,14 +64,14 @@ class Fp32Multiplier(Repeated):
             is_inf=special[0] | special[1],
         )
 
-        # Step 2: count the zeros above the leading one; go left by them or by the room, whichever is less.
+        # Step 3: count the zeros above the leading one; go left by them or by the room, whichever is less.
         zeros = leading_zeros(m, s.product, "zeros")
         right = Signal(range(128))
         m.d.comb += right.eq(-s.room)
         s = cut(
             m,
             self.advance,
-            2 in cuts,
+            3 in cuts,
             product=s.product,
             left=Mux(s.room < 0, 0, Mux(zeros > s.room, s.room, zeros))[:6],
             right=Mux(s.room < 0, Mux(right > 26, 26, right), 0)[:5],
@@ -82,7 +82,7 @@ class Fp32Multiplier(Repeated):
             is_inf=s.is_inf,
         )
 
-        # Step 3: shift. Either amount is 0. Past 26 places to the right only the sticky bit is left.
+        # Step 4: shift. Either amount is 0. Past 26 places to the right only the sticky bit is left.
         leftward = Signal(48)
         shifted = Signal(74)
         m.d.comb += [
@@ -92,7 +92,7 @@ class Fp32Multiplier(Repeated):
         s = cut(
             m,
             self.advance,
-            3 in cuts,
+            4 in cuts,
             normal=Cat(shifted[:49].any(), shifted[49:]),  # 24 kept, guard, sticky
             exponent=(s.exponent - s.left)[:9],
             is_zero=s.is_zero,
@@ -101,7 +101,7 @@ class Fp32Multiplier(Repeated):
             is_inf=s.is_inf,
         )
 
-        # Step 4: round and pack. Without a hidden one the result is subnormal: exponent field 0.
+        # Step 5: round and pack. Without a hidden one the result is subnormal: exponent field 0.
         rounded, carry = round_to_24(m, s.normal, "rounded")
         field = Signal(10)
         product = Signal(32)
@@ -114,5 +114,5 @@ class Fp32Multiplier(Repeated):
             m.d.comb += product.eq(Cat(Const(0, 31), s.sign))
         with m.Else():
             m.d.comb += product.eq(Cat(rounded[:23], field[:8], s.sign))
-        m.d.comb += self.product.eq(cut(m, self.advance, 4 in cuts, product_out=product).product_out)
+        m.d.comb += self.product.eq(cut(m, self.advance, 5 in cuts, product_out=product).product_out)
         return m
