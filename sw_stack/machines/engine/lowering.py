@@ -1,0 +1,180 @@
+"""From dispatch records to the numbers that the schedule needs: tiles, bytes, cycles of array and vector unit.
+
+A tile is C outputs x K inputs (32 x K on the published array); gate and up of a column are one unit of work on one PE.
+Cycles are the closed forms of `cycle_model.pe.durations`, which the PE's RTL is tested against.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from cycle_model.pe.durations import matmul, vector
+from hw.isa.encoding import Opcode
+from hw.params import ChipParams
+from sw_stack.compiler.dispatch import Dispatch, Kernel, Precision, Tier
+from sw_stack.machines.machine import Machine
+
+K_BLOCK_GROUPS = 16
+"""Groups of a MATMUL command: K is blocked by 512, 16 tokens of which fill a quarter of the input memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """Arrays over records.
+
+    units         columns of tiles that PEs share out, 0 where there is nothing to multiply
+    first_pe      PE of the first unit
+    hb_bytes, lpddr_bytes  weights of all units, KV, refill
+    extents       contiguous pieces that the LPDDR bytes lie in
+    array_ns      of one unit, all its slices and token blocks
+    vector_ns     of one unit, all token blocks
+    in_bytes, out_bytes  on the aggregation link before and behind the product
+    near_ns, near_bytes, near_bus_bytes  of the product in the memory; near_ns < 0 where that is impossible
+    host_ns       of HOST operations, attention arithmetic, requantisation
+    """
+
+    units: np.ndarray
+    first_pe: np.ndarray
+    hb_bytes: np.ndarray
+    lpddr_bytes: np.ndarray
+    extents: np.ndarray
+    array_ns: np.ndarray
+    vector_ns: np.ndarray
+    in_bytes: np.ndarray
+    out_bytes: np.ndarray
+    near_ns: np.ndarray
+    near_bytes: np.ndarray
+    near_bus_bytes: np.ndarray
+    host_ns: np.ndarray
+
+
+@lru_cache(maxsize=65536)
+def tile_cycles(chip: ChipParams, inputs: int, tokens: int, slices: int) -> int:
+    """Cycles in which the array is taken by one tile: every slice, K block and token block."""
+    rows, most = chip.array.rows, max(1, chip.array.chains // 4)  # gate and up, MSB and LSB chains live at once
+    blocks, groups = -(-tokens // rows), -(-inputs // chip.array.group_size)
+    cycles = 0
+    for first in range(0, groups, K_BLOCK_GROUPS):
+        here = min(K_BLOCK_GROUPS, groups - first)
+        whole, rest = divmod(blocks, most)
+        cycles += whole * (matmul(chip, here, most).free + 1)
+        if rest:
+            cycles += matmul(chip, here, rest).free + 1
+    return slices * cycles
+
+
+@lru_cache(maxsize=65536)
+def tile_vector_cycles(chip: ChipParams, tokens: int, slices: int, activated: bool) -> int:
+    """Cycles of the vector unit for one unit of work.
+
+    Merge of the slices' chains and activation scale for each tile; SiLU x up, row maximum and requantisation of a gate
+    and up pair; else weighting and accumulation of the output.
+    """
+    rows = min(tokens, chip.array.rows)
+    blocks = -(-tokens // chip.array.rows)
+    tile = [Opcode.ADD] * (slices - 1) + [Opcode.MUL]
+    if activated:
+        ops = 2 * tile + [Opcode.SIGMOID, Opcode.MUL, Opcode.MUL, Opcode.ROW_ABSMAX, Opcode.QUANTIZE]
+    else:
+        ops = [*tile, Opcode.MUL, Opcode.ADD]
+    return blocks * sum(vector(chip, op, rows) + 1 for op in ops)
+
+
+def lower(dispatch: Dispatch, machine: Machine, mapping: str) -> Work:
+    """Numbers of every record on ``machine`` (a processor) under a parallel mapping."""
+    r, chip = dispatch.records, machine.chip
+    pes, columns = chip.pes, chip.array.columns
+    product = (r["kernel"] == Kernel.PROJECTION) | (r["kernel"] == Kernel.EXPERT)
+    activated = r["activated"] == 1
+    slices = np.where(r["precision"] == Precision.FULL, 2, 1)
+    tiles = -(-r["outputs"].astype(np.int64) // columns)
+    units = np.where(product, np.where(activated, -(-tiles // 2), tiles), 0)
+
+    msb_hb, lsb_hb = r["msb_tier"] == Tier.HB, r["lsb_tier"] == Tier.HB
+    msb_far, lsb_far = r["msb_tier"] == Tier.LPDDR, r["lsb_tier"] == Tier.LPDDR
+    hb = r["msb_bytes"] * msb_hb + r["lsb_bytes"] * lsb_hb + r["hb_bytes"]
+    far = r["msb_bytes"] * msb_far + r["lsb_bytes"] * lsb_far + r["lpddr_bytes"]
+
+    array_ns, vector_ns = np.zeros(len(r)), np.zeros(len(r))
+    keys = np.stack([r["inputs"], r["tokens"], slices, activated], axis=1)[product]
+    if len(keys):
+        distinct, inverse = np.unique(keys, axis=0, return_inverse=True)
+        clock = chip.hb.logic_ghz
+        cycles = np.array(
+            [
+                (
+                    tile_cycles(chip, int(k), int(t), int(s)) * (2 if a else 1),
+                    tile_vector_cycles(chip, int(t), int(s), bool(a)),
+                )
+                for k, t, s, a in distinct
+            ],
+            np.float64,
+        )
+        array_ns[product], vector_ns[product] = (cycles / clock)[inverse.ravel()].T
+
+    # Aggregation link: INT8 activations in with an FP32 scale, FP32 results out; between up and down row maxima of
+    # every PE and the requantised row. Results of experts stay in their PEs until the layer's end.
+    tokens = r["tokens"].astype(np.int64)
+    expert = r["kernel"] == Kernel.EXPERT
+    into = np.where(product, tokens * (r["inputs"].astype(np.int64) + 4), 0)
+    into[expert & ~activated] = 0
+    width = np.where(activated, r["outputs"] // 2, r["outputs"]).astype(np.int64)
+    out = np.where(activated, tokens * (width + 4 * pes), tokens * width * 4) * product
+    out[expert & ~activated] = 0
+    if mapping == "split":  # LSB chains of resident experts come from another PE than MSB chains
+        apart = product & msb_hb & lsb_far
+        out = out + np.where(apart, tokens * r["outputs"].astype(np.int64) * 4, 0)
+    residual = (r["kernel"] == Kernel.HOST) & (r["after"] == -1) & (r["layer"] >= 0)
+    into = into + np.where(residual, 4 * r["elements"], 0)  # the combined rows of a layer
+
+    host = machine.host
+    host_ns = np.where(
+        r["kernel"] == Kernel.HOST,
+        host.command_ns.value + r["elements"] / host.elements_per_ns.value,
+        np.where(
+            r["kernel"] == Kernel.ATTENTION, host.command_ns.value + r["macs"] / host.attention_macs_per_ns.value, 0.0
+        ),
+    )
+    first_pe = np.where(expert, r["expert"].astype(np.int64) * 7, 0) % pes
+    extents = (msb_far & (r["msb_bytes"] > 0)).astype(np.int64) + (lsb_far & (r["lsb_bytes"] > 0))
+    extents = np.maximum(extents, (far > 0).astype(np.int64))
+    near_ns, near_bytes, bus = _near(dispatch, machine, far, product & (hb == 0))
+    return Work(
+        units,
+        first_pe,
+        hb.astype(np.float64),
+        far.astype(np.float64),
+        extents,
+        array_ns,
+        vector_ns,
+        into.astype(np.float64),
+        out.astype(np.float64),
+        near_ns,
+        near_bytes,
+        bus,
+        host_ns,
+    )
+
+
+def _near(
+    dispatch: Dispatch, machine: Machine, far: np.ndarray, possible: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Time, bytes read inside the memory, and bytes over its bus, of products in the memory."""
+    r = dispatch.records
+    near_ns, near_bytes, bus = np.full(len(r), -1.0), np.zeros(len(r)), np.zeros(len(r))
+    unit = machine.near_memory
+    if unit is None:
+        return near_ns, near_bytes, bus
+    keys = np.stack([far, r["inputs"], r["outputs"], r["tokens"]], axis=1)[possible]
+    if not len(keys):
+        return near_ns, near_bytes, bus
+    distinct, inverse = np.unique(keys, axis=0, return_inverse=True)
+    found = []
+    for size, inputs, outputs, tokens in distinct:
+        cost = unit.product(float(size), float(inputs * outputs), int(tokens), int(inputs), machine.lpddr)
+        found.append((cost.ns, cost.read_bytes, tokens * (inputs + 4.0 * outputs)))
+    near_ns[possible], near_bytes[possible], bus[possible] = np.array(found)[inverse.ravel()].T
+    return near_ns, near_bytes, bus
