@@ -99,9 +99,9 @@ def lower(dispatch: Dispatch, machine: Machine, mapping: str) -> Work:
     far = r["msb_bytes"] * msb_far + r["lsb_bytes"] * lsb_far + r["lpddr_bytes"]
 
     array_ns, vector_ns = np.zeros(len(r)), np.zeros(len(r))
-    keys = np.stack([r["inputs"], r["tokens"], slices, activated], axis=1)[product]
+    keys = (r["inputs"].astype(np.int64) << 34 | r["tokens"].astype(np.int64) << 4 | slices << 1 | activated)[product]
     if len(keys):
-        distinct, inverse = np.unique(keys, axis=0, return_inverse=True)
+        distinct, inverse = np.unique(keys, return_inverse=True)
         clock = chip.hb.logic_ghz
         cycles = np.array(
             [
@@ -109,11 +109,11 @@ def lower(dispatch: Dispatch, machine: Machine, mapping: str) -> Work:
                     tile_cycles(chip, int(k), int(t), int(s)) * (2 if a else 1),
                     tile_vector_cycles(chip, int(t), int(s), bool(a)),
                 )
-                for k, t, s, a in distinct
+                for k, t, s, a in ((v >> 34, v >> 4 & (1 << 30) - 1, v >> 1 & 7, v & 1) for v in distinct.tolist())
             ],
             np.float64,
         )
-        array_ns[product], vector_ns[product] = (cycles / clock)[inverse.ravel()].T
+        array_ns[product], vector_ns[product] = (cycles / clock)[inverse].T
 
     # Aggregation link: INT8 activations in with an FP32 scale, FP32 results out; between up and down row maxima of
     # every PE and the requantised row. Results of experts stay in their PEs until the layer's end.

@@ -212,6 +212,9 @@ def run(records, work, rates, clocks, shape, banks, scale, start_ns, acts, busy,
             free[_STREAM], free_act[_STREAM] = link_end, base + _STREAM
             far_start, far_end, far_act = begin, link_end, base + _STREAM
 
+        whole = units[i] // pes
+        rest = units[i] - whole * pes
+
         # HB: every PE reads its units; KV and refill are spread over all.
         near_end, near_start, near_cause = 0.0, 0.0, NOTHING
         if hb_bytes[i] > 0:
@@ -220,7 +223,7 @@ def run(records, work, rates, clocks, shape, banks, scale, start_ns, acts, busy,
             for p in range(pes):
                 share = 1.0 / pes
                 if units[i] > 0:
-                    share = _units_of(p, units[i], first_pe[i], pes) / units[i]
+                    share = _units_of(p, whole, rest, first_pe[i], pes) / units[i]
                 hb_end[p] = 0.0
                 if share == 0.0:
                     continue
@@ -265,13 +268,13 @@ def run(records, work, rates, clocks, shape, banks, scale, start_ns, acts, busy,
             continue
 
         # Arrays: first tile, work, last tile.
-        waves = (units[i] + pes - 1) // pes
+        waves = whole + (rest > 0)
         unit_ns = array_ns[i] * scale[_ARRAY]
         slowest, slow_start, slow_begin, slow_cause = 0.0, 0.0, 0.0, NOTHING
         bytes_of_unit = (hb_bytes[i] + lpddr_bytes[i]) / units[i]
         ahead = min(unit_ns, unit_ns * rates.buffer_bytes / max(bytes_of_unit, 1.0))
         for p in range(pes):
-            mine = _units_of(p, units[i], first_pe[i], pes)
+            mine = _units_of(p, whole, rest, first_pe[i], pes)
             if mine == 0:
                 continue
             start, why = ready, cause
@@ -324,9 +327,10 @@ def run(records, work, rates, clocks, shape, banks, scale, start_ns, acts, busy,
 
 
 @njit(inline="always")
-def _units_of(pe, units, first, pes):
-    """Units of PE ``pe`` where they go round-robin from PE ``first`` on."""
-    return (units + pes - 1 - (pe - first) % pes) // pes
+def _units_of(pe, whole, rest, first, pes):
+    """Units of PE ``pe`` where ``whole`` x pes + ``rest`` of them go round-robin from PE ``first`` on."""
+    place = pe - first if pe >= first else pe - first + pes
+    return whole + 1 if place < rest else whole
 
 
 @njit(inline="always")
