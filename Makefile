@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 # Debian packages that no wheel replaces: a C++ compiler and Perl for Verilator, Icarus, a compiler cache, a browser.
 APT_TOOLS := g++:g++ perl:perl iverilog:iverilog ccache:ccache chromium:chromium chromedriver:chromium-driver
 
-.PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim bench bench-hb bench-dram bench-runtime bench-elastic study lossless bench-trace train evaluate-model verify-loaders clean
+.PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim bench bench-hb bench-dram bench-runtime bench-elastic bench-gpu study lossless bench-trace train evaluate-model verify-loaders clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,6 +107,9 @@ bench-trace: $(VENV)/.base ## trace generation, statistics and cache replay, tok
 
 bench-elastic: $(VENV)/.base ## tokens per second of every drafting method beside plain decoding
 	@python bench/bench_elastic.py
+
+bench-gpu: $(VENV)/.base ## one MoE layer on a real GPU beside its roofline (needs a GPU and PyTorch; not part of bench)
+	@python bench/bench_gpu_moe.py
 
 study: $(VENV)/.base ## acceptance, perplexity and hit rates of the shipped model, with figures: build/study (minutes; resumes)
 	@elmoe3d study

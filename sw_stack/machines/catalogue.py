@@ -53,7 +53,9 @@ def _static(pes: int, hb_gib: float) -> StaticPower:
     hb = "nothing citable; 0.1 W per GiB, a stacked DRAM at idle"
     return StaticPower(
         logic_w=Sourced(pes / 32, "W", "assumed", logic, pes / 160, pes / 8),
-        hb_w=Sourced(hb_gib / 10, "W", "assumed", hb if hb_gib else "there is none", hb_gib / 40, hb_gib / 4),
+        hb_w=Sourced(hb_gib / 10, "W", "assumed", hb, hb_gib / 40, hb_gib / 4)
+        if hb_gib
+        else Sourced(0, "W", "derived", "there is no HB"),
         lpddr_w=Sourced(0.5, "W", "assumed", "nothing citable; 32 dies at some 15 mW", 0.2, 1.5),
     )
 

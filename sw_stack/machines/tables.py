@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from hw.params import chip
+from sw_stack.machines.area import die_area
 from sw_stack.machines.catalogue import machines
 from sw_stack.machines.energy_entries import ENTRIES
 from sw_stack.machines.machine import Machine
 from sw_stack.machines.sourced import Sourced
+from sw_stack.workloads.datasets import EAGLE_LENGTHS, chain_acceptance
 
 PROCESSOR_COLUMNS = ("machine", "HB GiB", "GB/s", "DRAM GiB", "GB/s", "near memory GB/s", "MAC/ns", "PEs", "what")
 GPU_COLUMNS = ("GPU", "GB", "GB/s", "x copy", "INT8 TOPS", "x GEMM", "board W", "idle W", "what")
 NUMBER_COLUMNS = ("machine", "number", "value (band)", "kind", "source")
+LENGTH_COLUMNS = ("model", "dataset", "tokens per round", "drafted", "per token", "kind", "source")
+AREA_COLUMNS = ("part", "4gb mm2", "8gb mm2")
 ENERGY_COLUMNS = ("entry", "component", "value (band)", "kind", "source")
 
 
@@ -64,6 +69,23 @@ def number_rows() -> list[tuple[str, ...]]:
 def energy_rows() -> list[tuple[str, ...]]:
     """The energy table."""
     return [(entry, part, str(number), number.kind, number.source) for entry, (part, number) in ENTRIES.items()]
+
+
+def length_rows() -> list[tuple[str, ...]]:
+    """Published accept lengths of EAGLE heads, and the acceptance per drafted token that follows."""
+    rows = []
+    for (model, data), length in EAGLE_LENGTHS.items():
+        a = chain_acceptance(length.tokens.value, length.depth)
+        known = length.tokens
+        rows.append((model, data, str(known), str(length.depth), f"{a:.3f}", known.kind, known.source))
+    return rows
+
+
+def area_rows() -> list[tuple[str, ...]]:
+    """Die area of both published chips by part, and the sum."""
+    small, large = (die_area(chip(name)) for name in ("4gb", "8gb"))
+    rows = [(part, f"{small.parts[part]:.3f}", f"{large.parts[part]:.3f}") for part in small.parts]
+    return [*rows, ("sum, a lower bound", f"{small.total_mm2:.1f}", f"{large.total_mm2:.1f}")]
 
 
 def markdown(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
