@@ -198,7 +198,7 @@ def _run(c, shape, covered, bank, records, depth, lead, watchdog, steps, links: 
         number[i] = pushed
         pushed += steps[i, Step.KIND] == Kind.PUSH
     # Sequencer: next step that meets the units, the cycle in which it executes at the earliest.
-    at_step, executes, record_ends = _advance(steps, 0, 0, counters)
+    at_step, executes, record_ends = _advance(steps, 0, 0, -1, counters)
     progress = -1  # last cycle in which a command started or ended
     now = -1
     while True:
@@ -210,6 +210,8 @@ def _run(c, shape, covered, bank, records, depth, lead, watchdog, steps, links: 
             if current[u] >= 0:
                 in_progress = True
                 then = min(then, ends[u] if u != _ARRAY else free[u] + 1)
+                if refused[u] > now:
+                    then = min(then, refused[u])
             if levels[u] > 0:
                 empty = False
                 if current[u] < 0:
@@ -432,7 +434,7 @@ def _run(c, shape, covered, bank, records, depth, lead, watchdog, steps, links: 
                 acts = False
             if acts:
                 counters[COUNTER.sequencer_instructions] += 1
-                at_step, executes, record_ends = _advance(steps, at_step + 1, now + 1, counters)
+                at_step, executes, record_ends = _advance(steps, at_step + 1, now + 1, record_ends, counters)
 
         # A unit whose command ended can start the next one from the following cycle on.
         for u in range(1, _UNITS):
@@ -481,13 +483,12 @@ def _give(step, change):
 
 
 @njit(cache=True)
-def _advance(steps, at, cycle, counters):
+def _advance(steps, at, cycle, record_ends, counters):
     """Next step from ``at`` on that meets the units or fails, and the cycle in which it does at the earliest.
 
     ``cycle`` is the first of step ``at``. Behind the last step: the first cycle after it. Third, the cycle of the last
-    dispatch word on the way, -1 if there is none.
+    dispatch word up to there, ``record_ends`` if none came.
     """
-    record_ends = -1
     while at < len(steps):
         kind = steps[at, Step.KIND]
         if kind == Kind.RECORD:

@@ -113,9 +113,9 @@ def result_of(level: str, program: PeProgram, steps: np.ndarray, run: Run, cycle
         commands, cycles = commands[:pushed], cycles + 1
     counters = {name: int(run.counters[place]) for name, place in zip(_NAMES, range(len(_NAMES)), strict=True)}
     for kind, name in _UNIT_PLACES.items():
-        for unit in Unit:
-            if unit is not Unit.SEQUENCER:
-                counters[f"{unit.name.lower()}_{name}"] = int(run.counters[getattr(COUNTER, kind) + unit])
+        for each in Unit:
+            if each is not Unit.SEQUENCER:
+                counters[f"{each.name.lower()}_{name}"] = int(run.counters[getattr(COUNTER, kind) + each])
     return RunResult(
         level,
         cycles=cycles,

@@ -62,6 +62,7 @@ def compare(results: Sequence[RunResult]) -> Compared:
         for name in ("unit", "instruction", "start", "done"):
             compared.times += _compare_lists(timed[0], other, name, getattr(timed[0], name), getattr(other, name))
         _equal(timed[0], other, "cycles", timed[0].cycles, other.cycles)
+        compared.times += 1
         if not (stopped and "fast" in (timed[0].level, other.level)):
             compared.counters += _compare_maps(timed[0], other, "counters", timed[0].counters, other.counters)
     if not compared.values or (len(timed) > 1 and not compared.times):

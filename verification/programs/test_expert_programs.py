@@ -1,0 +1,94 @@
+"""Experts as PE programs: the bits of the runtime's kernels, whatever mode, tier, batch, chip or share of a PE."""
+
+import numpy as np
+import pytest
+
+from cycle_model.pe.functional import functional
+from hw.errors import UserError
+from hw.params import chip
+from sw_stack.compiler.expert_program import Share, read_rows
+from verification.programs.expert_cases import random_case, with_hb_rows
+
+TINY = with_hb_rows(chip("tiny"), 2048)
+
+
+def run_rows(program, tokens: int, outputs: int) -> np.ndarray:
+    """uint32 [tokens, outputs]: bits of the rows that ``program`` sends last."""
+    result = functional(program)
+    assert result.error is None
+    return read_rows(program.chip, result.state.out, tokens, outputs).view(np.uint32)
+
+
+def test_768_outputs_have_the_same_bits_from_every_tier():
+    """A whole expert of 768 outputs on one PE: draft, full resident, full not resident and mixed equal the runtime."""
+    case = random_case(1, outputs=768, hidden=64)
+    full = case.expected("full").view(np.uint32)
+    for tiers in ("hb", "stream", {0: "stream", 7: "hb", 14: "stream"}):
+        np.testing.assert_array_equal(run_rows(case.program(TINY, "full", tiers), 3, 64), full)
+    draft = run_rows(case.program(TINY, "draft", "hb"), 3, 64)
+    np.testing.assert_array_equal(draft, case.expected("draft").view(np.uint32))
+    assert (draft != full).any()
+
+
+@pytest.mark.parametrize("tier", ["hb", "stream"])
+def test_mxfp4_with_biases_and_the_clamped_form(tier):
+    """GPT-OSS's experts, K in one block for gate and up, in several for down, from both tiers."""
+    case = random_case(2, outputs=288, hidden=96, mxfp4=True)
+    rows = run_rows(case.program(TINY, "mxfp4", tier), 3, 96)
+    np.testing.assert_array_equal(rows, case.expected("mxfp4").view(np.uint32))
+
+
+def test_a_token_has_the_same_bits_in_any_batch():
+    """Six tokens at once (more than R, so experts come twice), each alone, and in another order."""
+    case = random_case(3, outputs=64, hidden=64, tokens=6)
+    expected = case.expected("full").view(np.uint32)
+    np.testing.assert_array_equal(run_rows(case.program(TINY, "full", "hb"), 6, 64), expected)
+    order = [4, 2, 5, 0, 1, 3]
+    np.testing.assert_array_equal(run_rows(case.program(TINY, "full", "stream", order), 6, 64), expected[order])
+    for token in (0, 5):
+        np.testing.assert_array_equal(run_rows(case.program(TINY, "full", "hb", [token]), 1, 64), expected[[token]])
+
+
+@pytest.mark.parametrize("mode", ["full", "mxfp4"])
+def test_2880_outputs_over_pes(mode):
+    """K = 2880 in gate, up and down, on PE 17 of 45, whose maxima and INT8 pieces the others complete.
+
+    This PE's own outputs have the runtime's bits, so an exchange changes nothing.
+    """
+    case = random_case(4, outputs=2880, hidden=2880, experts=1, k=1, tokens=2, mxfp4=mode == "mxfp4")
+    share = Share(17, 45)
+    own = share.of(2880, 4)
+    rows = run_rows(case.program(chip("tiny"), mode, "stream", share=share), 2, own.stop - own.start)
+    np.testing.assert_array_equal(rows, case.expected(mode)[:, own].view(np.uint32))
+
+
+@pytest.mark.parametrize(("name", "index", "count", "outputs"), [("4gb", 5, 16, 768), ("fpga-small", 1, 3, 96)])
+def test_other_chips(name, index, count, outputs):
+    """The published PE with its share of a 768-output expert, K = 2048; and the smallest one."""
+    hidden = 2048 if name == "4gb" else 96
+    case = random_case(5, outputs=outputs, hidden=hidden, experts=2, k=1, tokens=2)
+    chosen = chip(name)
+    own = Share(index, count).of(hidden, chosen.array.columns)
+    rows = run_rows(case.program(chosen, "full", "hb", share=Share(index, count)), 2, own.stop - own.start)
+    np.testing.assert_array_equal(rows, case.expected("full")[:, own].view(np.uint32))
+
+
+def test_shares_cover_all_outputs_once():
+    """Whatever the number of PEs, every output has one PE, in whole units."""
+    for outputs, unit, count in ((768, 32, 16), (2880, 32, 45), (2880, 4, 7), (96, 32, 3)):
+        parts = [Share(i, count).of(outputs, unit) for i in range(count)]
+        assert [i for part in parts for i in range(part.start, part.stop)] == list(range(outputs))
+        assert all(part.start % unit == 0 for part in parts)
+
+
+def test_what_does_not_fit_is_refused():
+    """Sizes beyond the chip, ragged groups, weights of another mode: one line each."""
+    case = random_case(6, outputs=64, hidden=64)
+    with pytest.raises(UserError, match="mode 'mxfp4' must have MXFP4 weights"):
+        case.program(TINY, "mxfp4", "hb")
+    with pytest.raises(UserError, match="PEs must be at most 2"):
+        case.program(TINY, "full", "hb", share=Share(0, 3))
+    with pytest.raises(UserError, match="expert must fit 128 rows of VT"):
+        random_case(6, outputs=256, hidden=64, experts=1, k=1).program(chip("4gb"), "full", "hb")
+    with pytest.raises(UserError, match="HB image must lie in 1024 data columns"):
+        random_case(6, outputs=256, hidden=64, experts=1, k=1).program(chip("tiny"), "full", "hb")
