@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.sim import Simulator
 
-from hw.isa.encoding import PeError
+from hw.isa.encoding import UNIT_FIELDS, PeError, Unit
 from hw.params import ChipParams
 from hw.pe.vector.vector_unit import VectorUnit
 from verification.bench.vector_reference import VectorCommand, Writes
@@ -24,6 +24,18 @@ class Ran:
     cycles: int | None = None
     error: PeError = PeError.NONE
     writes: Writes = field(default_factory=Writes)
+
+    def record(self, columns: int, enables: int, word: int, bits: int) -> None:
+        """A cycle of the port to XM."""
+        data = np.frombuffer(bits.to_bytes(4 * columns, "little"), np.uint8).reshape(4, columns)
+        for piece in range(4):
+            if enables >> piece & 1:
+                pieces = self.writes.xm.setdefault(word, np.full((4, columns), -1, np.int16))
+                pieces[piece] = data[piece]
+
+    def record_piece(self, columns: int, piece: int, row: int, bits: int) -> None:
+        """A cycle of the port to AV with its enable set."""
+        self.writes.av[piece, row] = np.frombuffer(bits.to_bytes(columns, "little"), np.uint8)
 
 
 class _Beside(wiring.Component):
@@ -67,16 +79,9 @@ def run_commands(
     results: list[Ran] = []
 
     def record(ctx, ran: Ran) -> None:
-        enables = ctx.get(unit.xm.en)
-        if enables:
-            data = np.frombuffer(ctx.get(unit.xm.data).to_bytes(4 * columns, "little"), np.uint8).reshape(4, columns)
-            word = ran.writes.xm.setdefault(ctx.get(unit.xm.addr), np.full((4, columns), -1, np.int16))
-            for piece in range(4):
-                if enables >> piece & 1:
-                    word[piece] = data[piece]
+        ran.record(columns, *(ctx.get(port) for port in (unit.xm.en, unit.xm.addr, unit.xm.data)))
         if ctx.get(unit.av.en):
-            data = np.frombuffer(ctx.get(unit.av.data).to_bytes(columns, "little"), np.uint8)
-            ran.writes.av[ctx.get(unit.av.piece), ctx.get(unit.av.row)] = data
+            ran.record_piece(columns, *(ctx.get(port) for port in (unit.av.piece, unit.av.row, unit.av.data)))
 
     async def bench(ctx):
         for command in commands:
@@ -114,6 +119,5 @@ def set_command(ctx, unit: VectorUnit, command: VectorCommand) -> None:
     ctx.set(port.opcode, int(command.opcode))
     for name in "dabn":
         ctx.set(getattr(port, name), getattr(command, name) & 0xFFFFFFFF)
-    names = ("a_space", "b_space", "d_space", "broadcast", "indexed", "first", "row", "row_a", "row_b", "map")
-    for name in names:
-        ctx.set(getattr(port.flags.vector, name), int(command.fields.get(name, 0)))
+    for spec in UNIT_FIELDS[Unit.VECTOR]:
+        ctx.set(getattr(port.flags.vector, spec.name), int(command.fields.get(spec.name, 0)))

@@ -87,9 +87,16 @@ class CommandGenerator:
         return VectorCommand(Opcode.ROW_ABSMAX, a=int(self.rng.integers(0, 16)), n=n, fields=fields)
 
     def every_kind(self) -> list[VectorCommand]:
-        """One command of every operation, kind of operand and destination, in random order."""
-        b_kinds = (*_MEMORIES, "broadcast", _ROW, _IMMEDIATE)
-        commands = [self.binary(*kind) for kind in product(_BINARY, _MEMORIES, b_kinds, (_TO_VT, _TO_XM), (0, 1))]
+        """Commands of every operation, kind of operand and destination, in random order.
+
+        Of two-operand ones every combination of operands, destination and map, each with two of the four operations, so
+        that any two of these five choices meet.
+        """
+        choices = (_MEMORIES, (*_MEMORIES, "broadcast", _ROW, _IMMEDIATE), (_TO_VT, _TO_XM), (0, 1))
+        commands = []
+        for places in product(*(range(len(choice)) for choice in choices)):
+            kind = [choice[place] for choice, place in zip(choices, places, strict=True)]
+            commands += [self.binary(opcode, *kind) for opcode in _BINARY[sum(places) % 2 :: 2]]
         commands += [self.unary(*kind) for kind in product((Opcode.MOVE, Opcode.SIGMOID), _MEMORIES, (_TO_VT, _TO_XM))]
         commands += [self.unary(*kind) for kind in product((Opcode.QUANTIZE,), _MEMORIES, (_TO_XM, _TO_AV))]
         commands += [self.absmax(*kind) for kind in product(_MEMORIES, (0, 1))]

@@ -70,7 +70,7 @@ class Fp32Divider(Repeated):
             1 in cuts,
             rest=significands[0],
             divisor=significands[1],
-            quotient=Const(0, 0),
+            digits=Const(0, 0),
             **tags,
         )
 
@@ -81,7 +81,7 @@ class Fp32Divider(Repeated):
             goes = ~difference[24]  # between -2^24 and 2^24: the sign
             following = {
                 "rest": Cat(Const(0, 1), Mux(goes, difference[:24], s.rest[:24])),
-                "quotient": Cat(goes, s.quotient),
+                "digits": Cat(goes, s.digits),
                 **{name: getattr(s, name) for name in tags},
             }
             if step + 1 < QUOTIENT_BITS:
@@ -89,11 +89,11 @@ class Fp32Divider(Repeated):
             s = cut(m, self.advance, step + 2 in cuts, **following)
 
         # Step 28: leading one to the top, then right where the exponent is below 1, past 26 places sticky only.
-        small = ~s.quotient[-1]
+        small = ~s.digits[-1]
         biased = Signal(signed(12))
         right = Signal(signed(12))
         m.d.comb += [biased.eq(s.exponent - small), right.eq(Mux(biased < 1, 1 - biased, 0))]
-        with_sticky = Cat(s.rest != 0, Mux(small, (s.quotient << 1)[:QUOTIENT_BITS], s.quotient))
+        with_sticky = Cat(s.rest != 0, Mux(small, (s.digits << 1)[:QUOTIENT_BITS], s.digits))
         shifted = Signal(27 + 26)
         m.d.comb += shifted.eq(Cat(Const(0, 26), with_sticky) >> Mux(right > 26, 26, right[:5]))
         s = cut(
@@ -108,15 +108,15 @@ class Fp32Divider(Repeated):
         # Step 29: round and pack. Without a hidden one the result is subnormal: exponent field 0.
         rounded, carry = round_to_24(m, s.normal, "rounded")
         field = Signal(10)
-        quotient = Signal(32)
+        rounded_quotient = Signal(32)
         m.d.comb += field.eq(Mux(rounded[23] | carry, s.exponent + carry, 0))
         with m.If(s.is_nan):
-            m.d.comb += quotient.eq(CANONICAL_NAN)
+            m.d.comb += rounded_quotient.eq(CANONICAL_NAN)
         with m.Elif(s.is_inf | (~s.is_zero & (field >= INFINITY_EXPONENT))):
-            m.d.comb += quotient.eq(Cat(Const(0, 23), Const(INFINITY_EXPONENT, 8), s.sign))
+            m.d.comb += rounded_quotient.eq(Cat(Const(0, 23), Const(INFINITY_EXPONENT, 8), s.sign))
         with m.Elif(s.is_zero):
-            m.d.comb += quotient.eq(Cat(Const(0, 31), s.sign))
+            m.d.comb += rounded_quotient.eq(Cat(Const(0, 31), s.sign))
         with m.Else():
-            m.d.comb += quotient.eq(Cat(rounded[:23], field[:8], s.sign))
-        m.d.comb += self.quotient.eq(cut(m, self.advance, DIVIDE_STEPS in cuts, quotient_out=quotient).quotient_out)
+            m.d.comb += rounded_quotient.eq(Cat(rounded[:23], field[:8], s.sign))
+        m.d.comb += self.quotient.eq(cut(m, self.advance, DIVIDE_STEPS in cuts, result=rounded_quotient).result)
         return m

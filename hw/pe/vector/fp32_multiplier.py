@@ -43,8 +43,8 @@ class Fp32Multiplier(Repeated):
         m = Module()
         cuts = spread(self._stages, MULTIPLY_STEPS)
 
-        # Steps 1 and 2: multiply the significands. A subnormal has exponent 1 and no hidden one. ``room`` is how far the
-        # product may go left before its exponent field would fall below 1; negative: it must go right.
+        # Steps 1 and 2: multiply the significands. A subnormal has exponent 1 and no hidden one. ``room`` is how far
+        # the product may go left before its exponent field would fall below 1; negative: it must go right.
         fields = [value[23:31] for value in (self.a, self.b)]
         significands = [Cat(value[:23], field != 0) for value, field in zip((self.a, self.b), fields, strict=True)]
         exponents = [Mux(field == 0, 1, field) for field in fields]

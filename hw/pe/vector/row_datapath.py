@@ -38,7 +38,7 @@ class RowDatapath(wiring.Component):
         A vector command.
     fresh : In, 1
         The operands are those of a new row.
-    a, b : In, columns x 32
+    values_a, values_b : In, columns x 32
     scalar : In, 32
         Operand of the divider.
     row : Out, columns x 32
@@ -57,8 +57,8 @@ class RowDatapath(wiring.Component):
             {
                 "opcode": In(OPCODE_BITS),
                 "fresh": In(1),
-                "a": In(values),
-                "b": In(values),
+                "values_a": In(values),
+                "values_b": In(values),
                 "scalar": In(32),
                 "row": Out(values),
                 "codes": Out(data.ArrayLayout(8, columns)),
@@ -80,8 +80,8 @@ class RowDatapath(wiring.Component):
             add_repeated(m, f"lane_{c}", lane, platform)
             m.d.comb += [
                 lane.operation.eq(operation),
-                lane.a.eq(self.a[c]),
-                lane.b.eq(self.b[c]),
+                lane.a.eq(self.values_a[c]),
+                lane.b.eq(self.values_b[c]),
                 self.codes[c].eq(lane.code),
             ]
             values.append(lane.value)
@@ -89,7 +89,7 @@ class RowDatapath(wiring.Component):
         m.d.comb += Value.cast(self.row).eq(Mux(self.opcode == Opcode.SIGMOID, sigmoids, Cat(values)))
 
         m.submodules.row_maximum = maximum = RowMaximum(self._chip)
-        m.d.comb += (maximum.magnitudes[c].eq(self.a[c][:31]) for c in range(self._chip.array.columns))
+        m.d.comb += (maximum.magnitudes[c].eq(self.values_a[c][:31]) for c in range(self._chip.array.columns))
         quotient = self._quotient(m)
         m.d.comb += self.row_scalar.eq(Mux(self.opcode == Opcode.ROW_ABSMAX, maximum.maximum, quotient))
         return m
@@ -105,7 +105,7 @@ class RowDatapath(wiring.Component):
         for u in range(units):
             unit = SigmoidUnit(self._chip)
             add_repeated(m, f"sigmoid_{u}", unit, platform)
-            m.d.comb += unit.x.eq(Array(self.a[t * units + u] for t in range(turns))[turn])
+            m.d.comb += unit.x.eq(Array(self.values_a[t * units + u] for t in range(turns))[turn])
             outputs.append(unit.value)
         parts = [Cat(outputs)]  # newest first: the row is whole when its last turn comes out
         for t in range(turns - 1):

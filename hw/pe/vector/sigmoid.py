@@ -111,8 +111,9 @@ class SigmoidUnit(Repeated):
             flags = {name: getattr(s, name) for name in flags}
 
         # Reflect: 1 - t unless x < 0.
-        t = Mux(s.beyond, 0, polynomial)
-        reflected = add("reflect", ONE_BITS, t ^ _SIGN)
+        t, minus_t = Signal(32), Signal(32)
+        m.d.comb += [t.eq(Mux(s.beyond, 0, polynomial)), minus_t.eq(t ^ _SIGN)]
+        reflected = add("reflect", ONE_BITS, minus_t)
         tail = delay(m, always, pe.vector_add_stages, t=t, negative=s.negative, is_nan=s.is_nan)
         m.d.comb += self.value.eq(Mux(tail.is_nan, CANONICAL_NAN, Mux(tail.negative, tail.t, reflected)))
         return m

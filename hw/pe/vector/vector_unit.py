@@ -153,26 +153,26 @@ class VectorUnit(wiring.Component):
         with m.If(issue):
             m.d.sync += operand_slot.eq(slot)
         padding = Const(0, 32 * (columns - rows))
-        a, b = Signal(32 * columns), Signal(32 * columns)
+        values_a, values_b = Signal(32 * columns), Signal(32 * columns)
         with m.If(counted | load):
-            m.d.comb += a.eq(Array((self.rt[0].data, tiles.reads[0].data, self.lt[0].data))[a_space])
+            m.d.comb += values_a.eq(Array((self.rt[0].data, tiles.reads[0].data, self.lt[0].data))[a_space])
         with m.Else():
-            m.d.comb += a.eq(Cat(Value.cast(first), padding))
+            m.d.comb += values_a.eq(Cat(Value.cast(first), padding))
         with m.If(is_one_of(opcode, _REGISTER_TO_REGISTER)):
-            m.d.comb += b.eq(Cat(Value.cast(second), padding))
+            m.d.comb += values_b.eq(Cat(Value.cast(second), padding))
         with m.Elif(quantize | (flags.b_space == VectorSource.ROW)):
-            m.d.comb += b.eq(Cat([Array(second)[operand_slot]] * columns))
+            m.d.comb += values_b.eq(Cat([Array(second)[operand_slot]] * columns))
         with m.Elif(flags.b_space == VectorSource.IMMEDIATE):
-            m.d.comb += b.eq(Cat([command.b] * columns))
+            m.d.comb += values_b.eq(Cat([command.b] * columns))
         with m.Else():
-            m.d.comb += b.eq(Array((self.rt[1].data, tiles.reads[1].data, self.lt[1].data))[flags.b_space])
-        operand = {"a": a, "b": b, "scalar": Array(first)[operand_slot], "fresh": fresh}
+            m.d.comb += values_b.eq(Array((self.rt[1].data, tiles.reads[1].data, self.lt[1].data))[flags.b_space])
+        operand = {"values_a": values_a, "values_b": values_b, "scalar": Array(first)[operand_slot], "fresh": fresh}
         operand = delay(m, Const(1), pe.vector_read_stages - 1, **operand)
         m.d.comb += [
             datapath.opcode.eq(opcode),
             datapath.fresh.eq(operand.fresh),
-            Value.cast(datapath.a).eq(operand.a),
-            Value.cast(datapath.b).eq(operand.b),
+            Value.cast(datapath.values_a).eq(operand.values_a),
+            Value.cast(datapath.values_b).eq(operand.values_b),
             datapath.scalar.eq(operand.scalar),
         ]
 
