@@ -38,14 +38,16 @@ class _Memory:
 
 @cocotb.test()
 async def every_operation(dut):
-    """A third of all kinds of command, one after the other: values, places and cycles, as docs/pe.md has them."""
+    """Every operation and a quarter of all kinds of operand: values, places and cycles, as docs/pe.md has them."""
     sizes = chip(os.environ["CHIP"])
     columns, generator = sizes.array.columns, CommandGenerator(sizes, 51)
     rt, lt = generator.memories()
     memories = [_Memory(dut, "rt", rt), _Memory(dut, "lt", lt)]
     reference = VectorReference(sizes, rt, lt)
     await reset(dut, ["go", "command", *(f"{name}__{i}__data" for name in ("rt", "lt") for i in range(2))])
-    commands = [*generator.preparation(), *generator.every_kind()[::3], *generator.contents()]
+    kinds = generator.every_kind()
+    one_of_each = {command.opcode: command for command in kinds}.values()
+    commands = [*generator.preparation(), *one_of_each, *kinds[::4], *generator.contents()]
     for command in commands:
         dut.command.value = _packed(command)
         dut.go.value = 1
