@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 # Debian packages that no wheel replaces: a C++ compiler and Perl for Verilator, Icarus, a compiler cache, a browser.
 APT_TOOLS := g++:g++ perl:perl iverilog:iverilog ccache:ccache chromium:chromium chromedriver:chromium-driver
 
-.PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim bench bench-hb bench-dram bench-runtime bench-elastic bench-gpu study lossless bench-trace train evaluate-model verify-loaders clean
+.PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim bench bench-engine bench-hb bench-dram bench-runtime bench-elastic bench-gpu study lossless bench-trace train evaluate-model verify-loaders clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,13 +91,16 @@ verify-loaders: $(VENV)/.base ## checkpoint loading against transformers (instal
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e .[verify]
 	@python -m verification.golden.verify_loaders
 
-bench: bench-hb bench-dram bench-runtime bench-trace bench-elastic ## every benchmark
+bench: bench-hb bench-dram bench-engine bench-runtime bench-trace bench-elastic ## every benchmark
 
 bench-hb: $(VENV)/.base ## HB transfers simulated per CPU-second, exact and fast, and their ratio
 	@python bench/bench_hb.py
 
 bench-dram: $(VENV)/.base ## LPDDR5 reads simulated per CPU-second, exact and stream mode, beside the targets
 	@python bench/bench_dram.py
+
+bench-engine: $(VENV)/.base ## decode steps of a 30 B model through the whole-model engine, ms beside the targets
+	@python bench/bench_engine.py
 
 bench-runtime: $(VENV)/.base ## tokens per second of the bit-exact runtime, prefill, decode, draft and trees
 	@python bench/bench_runtime.py
