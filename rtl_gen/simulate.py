@@ -1,5 +1,6 @@
 """Run a PE program on the RTL in Amaranth's simulator."""
 
+import functools
 from collections.abc import Iterator
 
 from amaranth.hdl import Cat, Fragment, Value
@@ -12,6 +13,7 @@ from hw.errors import UserError
 from hw.isa.program import PeProgram
 from hw.isa.result import PeState, RunResult
 from hw.memory.sram import SharedSram, Sram
+from hw.params import ChipParams
 from hw.pe.pe import Pe
 from hw.pe.result_memory import ResultMemory
 from hw.pe.sequencer import Sequencer
@@ -64,9 +66,9 @@ def _components(fragment: Fragment, path: tuple[str, ...] = ()) -> Iterator[tupl
         yield from _components(child, (*path, name or ""))
 
 
-def _probes(design: dict[tuple[str, ...], wiring.Component], program: PeProgram) -> dict[str, _Written]:
+def _probes(design: dict[tuple[str, ...], wiring.Component], chip: ChipParams) -> dict[str, _Written]:
     """What to look at, by the memory's name in `PeState`."""
-    array = program.chip.array
+    array = chip.array
 
     def of(memory: Sram | SharedSram) -> _Written:
         write = memory.write
@@ -85,58 +87,80 @@ def _probes(design: dict[tuple[str, ...], wiring.Component], program: PeProgram)
 def simulate_pe(program: PeProgram, limit: int = 1_000_000) -> RunResult:
     """Run ``program`` on the RTL: HB bank, links and host included, values and times as `RunResult` defines them.
 
+    A chip is elaborated once per process; every run begins with a reset.
+
     Raises
     ------
     UserError
         Where the program does not fit its chip, or does not end within ``limit`` cycles.
     """
     bench = PeBench(program)
-    dut = Pe(program.chip)
-    ports = {
-        "__".join(map(str, path)): (member, Value.cast(value)) for path, member, value in dut.signature.flatten(dut)
-    }
-    inputs = {name: value for name, (member, value) in ports.items() if member.flow != Out}
-    outputs = {name: value for name, (member, value) in ports.items() if member.flow == Out}
-    top = Fragment.get(dut, None)
-    design = dict(_components(top))
-    probes = _probes(design, program)
-    sequencer = next(each for each in design.values() if isinstance(each, Sequencer))
+    return _pe_of(program.chip).run(program, bench, limit)
 
-    looked_at = list(outputs.values()) + [signal for probe in probes.values() for signal in probe.signals]
-    sampled = Cat(looked_at)
-    places = []
-    offset = 0
-    for value in looked_at:
-        places.append((offset, (1 << len(value)) - 1))
-        offset += len(value)
-    registers: dict[int, int] = {}
 
-    async def run(ctx):
-        _fill(ctx, design["sequencer", "instructions", "words"], program.instructions)
-        _fill(ctx, design["sequencer", "descriptors", "words"], program.descriptors)
+@functools.lru_cache(maxsize=4)
+def _pe_of(chip: ChipParams) -> "_SimulatedPe":
+    return _SimulatedPe(chip)
+
+
+class _SimulatedPe:
+    """The RTL of one chip in Amaranth's simulator, ready for any number of programs, one after the other."""
+
+    def __init__(self, chip: ChipParams):
+        self._chip = chip
+        dut = Pe(chip)
+        ports = {
+            "__".join(map(str, path)): (member, Value.cast(value)) for path, member, value in dut.signature.flatten(dut)
+        }
+        self._inputs = {name: value for name, (member, value) in ports.items() if member.flow != Out}
+        self._outputs = {name: value for name, (member, value) in ports.items() if member.flow == Out}
+        top = Fragment.get(dut, None)
+        self._design = dict(_components(top))
+        self._sequencer = next(each for each in self._design.values() if isinstance(each, Sequencer))
+        self._simulator = Simulator(top)
+        self._simulator.add_clock(1e-9)
+        self._simulator.add_testbench(self._bench)
+        self._fresh = True
+
+    def run(self, program: PeProgram, bench: PeBench, limit: int) -> RunResult:
+        """Run ``program`` from reset."""
+        self._program, self._around, self._limit = program, bench, limit
+        self._probes = _probes(self._design, self._chip)
+        self._registers: dict[int, int] = {}
+        if not self._fresh:
+            self._simulator.reset()
+        self._fresh = False
+        self._simulator.run()
+        return _result(program, bench, {name: probe.entries for name, probe in self._probes.items()}, self._registers)
+
+    async def _bench(self, ctx) -> None:
+        """Drive and look, cycle by cycle, until the program is over."""
+        bench, probes, names = self._around, self._probes, list(self._outputs)
+        looked_at = list(self._outputs.values()) + [signal for probe in probes.values() for signal in probe.signals]
+        places, offset = [], 0
+        for value in looked_at:
+            places.append((offset, (1 << len(value)) - 1))
+            offset += len(value)
+        sampled = Cat(looked_at)
+        _fill(ctx, self._design["sequencer", "instructions", "words"], self._program.instructions)
+        _fill(ctx, self._design["sequencer", "descriptors", "words"], self._program.descriptors)
         driven: dict[str, int] = {}
-        for _ in range(limit):
+        for _ in range(self._limit):
             for name, value in bench.inputs().items():
                 if driven.get(name) != value:
-                    ctx.set(inputs[name], value)
+                    ctx.set(self._inputs[name], value)
                     driven[name] = value
             _, _, bits = await ctx.tick().sample(sampled)
             values = [bits >> at & mask for at, mask in places]
-            bench.sample(dict(zip(outputs, values[: len(outputs)], strict=True)))
+            bench.sample(dict(zip(names, values[: len(names)], strict=True)))
             if bench.finished:
-                registers.update({i + 1: ctx.get(r) for i, r in enumerate(sequencer.registers)})
+                self._registers.update({i + 1: ctx.get(r) for i, r in enumerate(self._sequencer.registers)})
                 return
             for i, probe in enumerate(probes.values()):
-                enable, address, word = values[len(outputs) + 3 * i : len(outputs) + 3 * i + 3]
+                enable, address, word = values[len(names) + 3 * i : len(names) + 3 * i + 3]
                 if enable:
                     probe.take(enable, address, word)
-        raise UserError(f"program must end within {limit} cycles at RTL")
-
-    simulator = Simulator(top)
-    simulator.add_clock(1e-9)
-    simulator.add_testbench(run)
-    simulator.run()
-    return _result(program, bench, {name: probe.entries for name, probe in probes.items()}, registers)
+        raise UserError(f"program must end within {self._limit} cycles at RTL")
 
 
 def _fill(ctx, memory: Memory, values: list[int]) -> None:

@@ -379,7 +379,7 @@ def _command(step, pc, opcode, unit, operands, fields, limits, array_times, vect
             step[Step.INTERVAL], step[Step.LATENCY] = array_times[m, 0], array_times[m, 1]
     elif unit == _VECTOR:
         wrong, outside = _vector_errors(pc, opcode, operands, fields, limits)
-        step[Step.WORDS] = n if has_rows(opcode) else 0
+        step[Step.WORDS] = n
         step[Step.SLOTS] = n if has_rows(opcode) else 1
         step[Step.INTERVAL], step[Step.LATENCY] = vector_times[opcode, 0], vector_times[opcode, 1]
     else:

@@ -298,11 +298,13 @@ def _run(c, shape, hb, requests, depth, lead, watchdog, steps, links: Links, reg
                 counters[COUNTER.busy + u] += 1
                 run.start[number[i]] = cycle
                 run.pops[u] += 1
+                if u == _VECTOR:
+                    counters[COUNTER.vector_rows] += steps[i, Step.WORDS]
                 if steps[i, Step.ERROR] != 0:
                     error[u], culprit[u] = steps[i, Step.ERROR], i
                     continue
                 current[u] = i
-                _begin(r, u, steps[i], lead, links, shape, requests, counters)
+                _begin(r, u, steps[i], lead, links, shape, requests)
 
         # Sequencer.
         if r.step < len(steps):
@@ -386,7 +388,7 @@ def _run(c, shape, hb, requests, depth, lead, watchdog, steps, links: Links, reg
 
 
 @njit(cache=True)
-def _begin(r, unit, command, lead, links, shape, requests, counters):
+def _begin(r, unit, command, lead, links, shape, requests):
     """A unit takes a command: its registers in the next cycle."""
     words = command[Step.WORDS]
     if unit == _HB:
@@ -403,7 +405,6 @@ def _begin(r, unit, command, lead, links, shape, requests, counters):
     elif unit == _ARRAY:
         r.array_lead, r.array_slots = lead, command[Step.SLOTS]
     elif unit == _VECTOR:
-        counters[COUNTER.vector_rows] += command[Step.WORDS]
         r.vector_left = command[Step.SLOTS] * command[Step.INTERVAL] + command[Step.LATENCY] - 1
     elif unit == _STORE:
         r.store_left, r.store_offered = words, 0

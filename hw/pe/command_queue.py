@@ -45,7 +45,7 @@ class CommandQueue(Repeated):
     gives : Out, 2 x Token
         What its end signals.
     oldest : Out, range(instructions)
-        Instruction of the oldest command in progress, or of the one that starts if there is none.
+        Instruction of the command that starts; where none does, of the oldest in progress.
     occupied, busy : Out, 1
         The unit is not free; a command is in progress.
     stalled : Out, 1
@@ -117,7 +117,7 @@ class CommandQueue(Repeated):
                 m.d.sync += each.eq(records[min(i + 1, self._in_flight - 1)])
         m.d.comb += [
             self.busy.eq(count != 0),
-            self.oldest.eq(Mux(self.busy, records[0].instruction, head.instruction)),
+            self.oldest.eq(Mux(self.start, head.instruction, records[0].instruction)),
         ]
         for i in range(2):
             m.d.comb += [

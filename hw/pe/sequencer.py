@@ -211,8 +211,11 @@ class Sequencer(wiring.Component):
                 ]
                 end()
             with m.Case(Opcode.RETURN):
-                m.d.comb += self.executed.eq(1)
-                m.next = "record"
+                with m.If(level != 0):
+                    fail(PeError.ILLEGAL_COMMAND)
+                with m.Else():
+                    m.d.comb += self.executed.eq(1)
+                    m.next = "record"
 
         with m.If(~self.stopped), m.FSM() as machine:
             with m.State("record"):  # between two kernels: take a record's header

@@ -36,6 +36,21 @@ CASES = {
     "descriptor": (_program("describe r1, 0\nreturn", descriptors=[5]), _C.DESCRIPTOR, _U.SEQUENCER, 0, 4),
     "beyond DM": (_program("describe r1, 64\nreturn"), _C.ADDRESS, _U.SEQUENCER, 0, 3),
     "n of 0": (_program("stream.load WL[0], n=0\nreturn"), _C.ILLEGAL_COMMAND, _U.STREAM, 0, 4),
+    # gather starts in 3, words in 4 ... 11; matmul starts in 12, free in 12 + 8 + 8 - 1 = 27; the second starts in 28
+    # while the first is still in the pipeline: the error is the second's.
+    "second matmul": (
+        _program(
+            "gather.load AL[0], n=8 !0\nstream.load WL[0], n=5\n"
+            "array.matmul d=RT[0], a=AL[0], w=WL[0], s=WL[4], n=1, m=1, mode=MSB, first, last ?0\n"
+            "array.matmul d=RT[0], a=AL[0], w=WL[0], s=WL[4], n=1, m=5, mode=MSB, first, last\nreturn",
+            aggregation=[Chunk(0, tuple(range(8)))],
+            stream=[Chunk(0, tuple(range(5)))],
+        ),
+        _C.ILLEGAL_COMMAND,
+        _U.ARRAY,
+        3,
+        29,
+    ),
     "WH": (_program("hb.load d=WH[60], a=0, n=5\nreturn"), _C.ADDRESS, _U.HB, 0, 4),
     "WL": (_program("stream.load WL[63], n=2\nreturn"), _C.ADDRESS, _U.STREAM, 0, 4),
     "LT": (_program("gather.load LT[31], n=2\nreturn"), _C.ADDRESS, _U.GATHER, 0, 4),
@@ -99,7 +114,7 @@ CASES = {
         614,
     ),
 }
-LEVELS = ("exact", "fast")
+LEVELS = ("exact", "fast", "rtl")
 
 
 @pytest.mark.parametrize("name", CASES)
