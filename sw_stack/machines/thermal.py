@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from hw.errors import UserError
 from hw.timing import HB_TREFI_HALVES_ABOVE_C
+from sw_stack.machines.energy import Energy
 from sw_stack.machines.machine import Machine
 from sw_stack.machines.sourced import Sourced
 
@@ -20,6 +21,8 @@ DRAM_K_PER_W = (0.36, 1.27, 4.27)
 LOGIC_K_PER_W = (0.58, 1.48, 4.48)
 """Kelvin per watt of logic power at each sink. Kind derived: HotSpot 7 on an assumed stack."""
 
+ELSEWHERE = ("LPDDR", "near memory")
+"""Energy components outside the stack."""
 LIMIT_C = 125.0
 """Hottest junction that the refresh table covers."""
 
@@ -76,6 +79,12 @@ class ThermalState:
     logic_c: float
     class_c: float
     runs: int
+
+
+def stack_watts(machine: Machine, energy: Energy, seconds: float) -> float:
+    """Mean power of logic and HB in a run: what heats the stack. The external memory and its units are elsewhere."""
+    dynamic = sum(band.nominal for name, band in energy.components.items() if name not in ELSEWHERE)
+    return dynamic / seconds + machine.static.logic_w.value + machine.static.hb_w.value
 
 
 def refresh_class_c(dram_c: float) -> float:

@@ -9,10 +9,12 @@ the trace's token i + j: right tokens are the sequence's own, wrong ones its nei
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from hw.errors import UserError, nearest
+from sw_stack.elastic.drafters.protocol import WeightReads
 from sw_stack.elastic.hb_share import HbShare
 from sw_stack.elastic.hot_set import HotSet
 from sw_stack.elastic.rounds import PLAIN_PHASE
@@ -148,29 +150,28 @@ class Server:
         slots = np.flatnonzero(self._slots.active)
         kv_bytes = int(self._slots.kv[slots].sum()) * self._work.kv_per_position
         decision = self.scheduler.decide(len(slots), kv_bytes, self.statistics)
-        depth, width = decision.depth, self.shape.width
+        depth = decision.depth
         steps, covered = list(prefills), 1.0
         if depth:
             drafts, covered = self._draft(slots, depth)
             steps += drafts
-        offsets = np.array([0, *(level + node for level in range(1, depth + 1) for node in range(width))])
-        choices = self.source.choices(slots, offsets)
-        if not (depth and self.reads is not None and self.reads.value != "own"):
+        choices = self.source.choices(slots, self._tree_offsets(depth))
+        if not (depth and self.reads is not WeightReads.OWN):
             self._count(choices)
             if self._counted_passes >= (self.shape.depth or PLAIN_PHASE):
                 self._fix_next()
-        steps.append(self._verify(slots, choices, len(offsets)))
+        steps.append(self._verify(slots, choices))
         new = self._accept(slots, depth, covered)
         self.source.advance(slots, new)
         self._finish(slots, new)
-        return Round(number, start, decision, tuple(steps), new, len(slots) * depth * width, covered)
+        return Round(number, start, decision, tuple(steps), new, len(slots) * depth * self.shape.width, covered)
 
     def _draft(self, slots: np.ndarray, depth: int) -> tuple[list[Step], float]:
         steps, mass = [], []
         for level in range(depth):
             nodes = np.arange(1 if level == 0 else self.shape.width) + level
             tokens = np.full(len(slots), len(nodes))
-            kv = self._slots.kv[slots] + level * self.shape.width
+            kv = self._slots.kv[slots] + (1 + (level - 1) * self.shape.width if level else 0)
             if self.draft_config is not None:
                 empty = np.zeros((0, 0), np.int64)
                 one = Pass(
@@ -201,23 +202,44 @@ class Server:
             self._fix_next()
         return steps, float(np.mean(mass)) if mass else 1.0
 
-    def _verify(self, slots: np.ndarray, choices: np.ndarray, nodes: int) -> Step:
-        tokens = expert_tokens(choices, self.config.experts)
+    def _tree_offsets(self, depth: int) -> np.ndarray:
+        """Trace tokens, after the newest, whose routing the root and the nodes of a tree take."""
+        return np.array([0, *(i + j for i in range(1, depth + 1) for j in range(self.shape.width))])
+
+    def _verify(self, slots: np.ndarray, choices: np.ndarray) -> Step:
         old = self.hot_set.resident.copy()
-        for layer, used in enumerate(tokens > 0):
+        one = self._target(slots, choices, old)
+        for layer, used in enumerate(one.expert_tokens > 0):
             self.hot_set.replace(layer, used[:, None] & ~old[layer])
         self.hot_set.end_pass()
-        new = self.hot_set.resident.copy()
-        copy = self.reads is not None and self.reads.value == "copy"  # what is resident are the copy's experts
-        one = Pass(
+        if not self._copy and not np.array_equal(old, self.hot_set.resident):
+            one = replace(one, next_resident=self.hot_set.resident.copy())
+        return self._step(self.config, one, self._work)
+
+    @property
+    def _copy(self) -> bool:
+        """Whether what is resident are a 4-bit copy's experts, not the target's."""
+        return self.reads is WeightReads.COPY
+
+    def _target(self, slots: np.ndarray, choices: np.ndarray, resident: np.ndarray) -> Pass:
+        nodes = len(choices) // len(slots)
+        return Pass(
             kind=PassKind.DECODE if nodes == 1 else PassKind.VERIFY,
             tokens=np.full(len(slots), nodes),
             kv_lengths=self._slots.kv[slots],
-            expert_tokens=tokens,
-            resident=np.zeros_like(old) if copy else old,
-            next_resident=None if copy or np.array_equal(old, new) else new,
+            expert_tokens=expert_tokens(choices, self.config.experts),
+            resident=np.zeros_like(resident) if self._copy else resident,
         )
-        return self._step(self.config, one, self._work)
+
+    def target_pass(self, depth: int, ahead: int = 0) -> Pass:
+        """The pass that decides tokens with a tree of ``depth``, 0 = plain, ``ahead`` tokens from now; nothing moves."""
+        slots = np.flatnonzero(self._slots.active)
+        choices = self.source.choices(slots, self._tree_offsets(depth) + ahead)
+        return self._target(slots, choices, self.hot_set.resident.copy())
+
+    def work_of(self, one: Pass) -> PassWork:
+        """Bytes and arithmetic of a pass of the target."""
+        return self._work.of(one)
 
     def _accept(self, slots: np.ndarray, depth: int, covered: float) -> np.ndarray:
         """New tokens per slot: accepted levels and the bonus token, no more than a request still wants."""

@@ -15,7 +15,7 @@ from sw_stack.machines.catalogue import machine, machines
 from sw_stack.machines.energy import Band, energy_table
 from sw_stack.machines.energy_entries import ACTIONS, COMPONENTS, ENTRIES, INCLUDED, OF_THE_MACHINE
 from sw_stack.machines.sourced import Sourced
-from sw_stack.machines.thermal import Thermal, refresh_class_c, settle
+from sw_stack.machines.thermal import Thermal, refresh_class_c, settle, stack_watts
 
 
 def close(band: Band, low: float, nominal: float, high: float) -> None:
@@ -162,3 +162,10 @@ def test_heat_raises_the_refresh_class_that_timing_feels():
     assert hot.chip.hb.timing.tREFI_ns == 7800 / 4
     _, state = settle(base, lambda m: 40.0 if m.chip.hb.temperature_c == 85 else 30.0)
     assert (state.class_c, state.watts) == (105, 30.0)
+
+
+def test_power_of_the_stack_by_hand():
+    """1 J of HB and 3 J of LPDDR in 0.5 s: 2 W of HB heat the stack, with 1 W of logic and 0.8 W of HB at rest."""
+    m = machine("elmoe3d-8gb")
+    reads = Counts(hb_read_bytes=int(1 / (8 * 0.43e-12)), lpddr_read_bytes=int(3 / (8 * 3.88e-12)))
+    assert stack_watts(m, energy_table(m).energy(reads, 0.5), 0.5) == pytest.approx(3.8, rel=1e-6)

@@ -18,6 +18,7 @@ from sw_stack.workloads.acceptance_export import width_exponents
 from sw_stack.workloads.datasets import DATASETS, EAGLE_LENGTHS, accept_length, chain_acceptance, dataset
 from sw_stack.workloads.generator import generate
 from sw_stack.workloads.generator_presets import preset
+from sw_stack.workloads.metrics import expected_unique, fits, target_efficiency
 from sw_stack.workloads.pass_work import MachinePredictor, kv_bytes_per_position
 from sw_stack.workloads.requests import Arrivals
 from sw_stack.workloads.routing_source import RoutingSource, coverage, expert_tokens, restricted
@@ -296,6 +297,45 @@ def test_both_allocations_are_compared(traces):
     np.testing.assert_array_equal(whole.hot_set.resident[:, :, 0], whole.hot_set.resident[:, :, 1])
     published = server(traces, name="deepseek-v2-lite")
     assert not published.hot_set.resident[:, :, 1].any()
+
+
+def test_draft_positions_behind_the_tree(traces):
+    """A level's draft reads the committed positions, the root and the tree's levels above: 0, 1 and 4 for 3 x 3."""
+    run = server(traces, method="elastic", shape=TreeShape(3, 3))
+    steps = next(run.run()).steps
+    start = steps[-1].one.kv_lengths
+    assert [(step.one.kv_lengths - start).tolist() for step in steps[:-1]] == [[0, 0], [1, 1], [4, 4]]
+
+
+# --- figures ---------------------------------------------------------------------------------------------------
+
+
+def test_expected_unique_by_hand():
+    """8 of 128, 16 tokens: 82.4, as published for the uniform formula; one token reaches k experts."""
+    assert expected_unique(128, 8, 16) == pytest.approx(82.4, abs=0.05)
+    assert expected_unique(64, 6, 16) == pytest.approx(50.8, abs=0.05)
+    assert expected_unique(32, 4, 1) == pytest.approx(4)
+
+
+def test_target_efficiency(traces):
+    """1 where verification costs what a plain pass does, 1 / nodes where time goes by tokens; nothing is advanced."""
+    run = server(traces, method="elastic", shape=TreeShape(2, 3))
+    before = run.source.choices(np.arange(2), np.arange(3))
+    assert target_efficiency(run, lambda config, one, work: 1.0) == 1
+    assert target_efficiency(run, lambda config, one, work: float(one.total_tokens)) == pytest.approx(1 / 7)
+    assert 1 / 7 < target_efficiency(run, lambda config, one, work: run.predictor.seconds(work)) < 1
+    np.testing.assert_array_equal(before, run.source.choices(np.arange(2), np.arange(3)))
+
+
+def test_what_a_method_stores_must_fit():
+    """Qwen3-30B: 32.7 GB; its 4-bit copy 17 GB more; 32 GB at 4.5 bit plus an EAGLE head fits 24 GB."""
+    config = model("qwen3-30b-a3b").architecture()
+    plain, copy = (fits(machine("gb10"), config, Serving(batch=1, method=m)) for m in ("none", "quant"))
+    assert copy.needed - plain.needed == pytest.approx((30.53e9 - 0.311e9) * 4.5 / 8, rel=1e-3)
+    assert plain.needed == pytest.approx(32.73e9 + 1024 * 48 * (2 * 4 * 128 + 2 * 4 * 4), rel=1e-3)
+    assert fits(machine("rtx4090"), config, Serving(batch=1, method="eagle"), "int4").fits
+    four = (fits(machine("gb10"), config, Serving(batch=1, method=m), "int4").needed for m in ("none", "quant"))
+    assert len(set(four)) == 1
 
 
 # --- requests --------------------------------------------------------------------------------------------------

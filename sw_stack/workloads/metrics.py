@@ -1,0 +1,46 @@
+"""Figures of a serving beside tokens and energy: does it fit, distinct experts, target efficiency."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sw_stack.elastic.traffic import MSB_BYTES, matrix_weights
+from sw_stack.machines.capacity import Fit, fit, weight_bytes
+from sw_stack.machines.machine import Machine
+from sw_stack.models.architectures import ModelConfig
+from sw_stack.workloads.draft_models import eagle_head, small_model
+from sw_stack.workloads.pass_work import kv_bytes_per_position
+from sw_stack.workloads.serving import Server, Timer
+from sw_stack.workloads.serving_types import Serving
+
+
+def fits(machine: Machine, config: ModelConfig, serving: Serving, precision: str = "int8") -> Fit:
+    """Weights, KV of all positions and what the drafting method stores of its own, against the machine's memory.
+
+    A 4-bit target is its own 4-bit copy.
+    """
+    kv = serving.batch * (serving.prompt_tokens + serving.output_tokens) * kv_bytes_per_position(config)
+    extra = 0.0
+    if serving.method == "quant" and precision == "int8":
+        extra = matrix_weights(config) * MSB_BYTES
+    elif serving.method in ("eagle", "slm"):
+        extra = weight_bytes((eagle_head if serving.method == "eagle" else small_model)(config))
+    return fit(machine, config, kv, precision, extra)
+
+
+def expected_unique(experts: int, top_k: int, tokens: float) -> float:
+    """Distinct experts that independent uniform choices of ``tokens`` tokens reach: N (1 - (1 - k/N)^t)."""
+    return experts * (1 - (1 - top_k / experts) ** tokens)
+
+
+def target_efficiency(server: Server, timer: Timer, repeats: int = 4) -> float:
+    """T(B, 1) / T(B, g): time of a plain pass of the batch over that of verifying its trees; 1 = verification is free.
+
+    Mean over ``repeats`` positions of the server's sequences, which are read but not advanced.
+    """
+    plain, verify = [], []
+    for ahead in range(repeats):
+        for times, depth in ((plain, 0), (verify, server.shape.depth)):
+            one = server.target_pass(depth, ahead)
+            times.append(timer(server.config, one, server.work_of(one)))
+    return float(np.sum(plain) / np.sum(verify))
