@@ -7,7 +7,11 @@ from matplotlib.figure import Figure
 from sw_stack.comparison.cell import Results
 from sw_stack.reports.style import tidy
 
-_QUANTITY = {"speed": "speed-up over xPU (x)", "energy": "energy of the xPU over energy (x)"}
+_QUANTITY = {
+    "speed": "speed-up over xPU (x)",
+    "energy": "energy of the xPU over energy (x)",
+    "pim": "speed-up over xPU-PIM (x)",
+}
 
 
 def tornado_figure(results: Results) -> Figure | None:
@@ -17,7 +21,7 @@ def tornado_figure(results: Results) -> Figure | None:
         return None
     quantities = [name for name in _QUANTITY if name in data]
     rows = max(len(data[name]["inputs"]) for name in quantities)
-    figure = Figure(figsize=(11.5, 1.6 + 0.32 * rows), layout="constrained")
+    figure = Figure(figsize=(5.2 * len(quantities), 1.6 + 0.34 * rows), layout="constrained")
     panels = figure.subplots(1, len(quantities), squeeze=False)[0]
     for axes, name in zip(panels, quantities, strict=True):
         base = data[name]["base"]
