@@ -232,7 +232,7 @@ class Server:
         )
 
     def target_pass(self, depth: int, ahead: int = 0) -> Pass:
-        """The pass that decides tokens with a tree of ``depth``, 0 = plain, ``ahead`` tokens from now; nothing moves."""
+        """The pass that decides tokens with a tree of ``depth``, 0 = plain, ``ahead`` tokens on; nothing moves."""
         slots = np.flatnonzero(self._slots.active)
         choices = self.source.choices(slots, self._tree_offsets(depth) + ahead)
         return self._target(slots, choices, self.hot_set.resident.copy())
