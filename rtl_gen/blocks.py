@@ -16,6 +16,7 @@ from hw.memory.hb_controller import HbController
 from hw.params import ChipParams
 from hw.pe.expert_router import ExpertRouter
 from hw.pe.hotness import Hotness
+from hw.pe.pe import Pe
 from hw.pe.vector.vector_unit import VectorUnit
 
 
@@ -42,4 +43,5 @@ BLOCKS: dict[str, Block] = {
     "pe_array": Block("weight feed, MAC array and group accumulator", lambda chip: PeArray(chip.array)),
     "hb_controller": Block("controller of one hybrid-bonded DRAM bank", lambda chip: HbController(chip.hb)),
     "vector_unit": Block("FP32 operations on rows, row maxima, sigmoid, requantisation", VectorUnit),
+    "pe": Block("processing element: sequencer, units, memories, array, HB controller", Pe),
 }

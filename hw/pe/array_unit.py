@@ -95,7 +95,7 @@ class ArrayUnit(wiring.Component):
         m = Module()
         chip, command = self._chip, self.command
         array, flags, most_blocks = chip.array, command.flags.array, chip.array.chains
-        m.submodules.fetch = fetch = WeightFetch(chip)
+        m.submodules.weight_fetch = fetch = WeightFetch(chip)
         m.submodules.array = pe_array = PeArray(array)
         wrong = self._operand_error(m)
         begin = self.go & (wrong == PeError.NONE)
@@ -175,7 +175,7 @@ class ArrayUnit(wiring.Component):
 
         # Weights: the first group at once, each other one while its predecessor is used.
         m.d.comb += [
-            fetch.begin.eq(begin),
+            fetch.start.eq(begin),
             fetch.codes.eq(command.b),
             fetch.scales.eq(command.s),
             fetch.codes_from.eq(flags.w_space),
@@ -193,8 +193,9 @@ class ArrayUnit(wiring.Component):
         group_word = Mux(source == ActivationSpace.AV, self.av.data, self.al.data)
         beat = pe_array.activations.payload
         for row in range(array.rows):
-            inputs = group_word.word_select(row, 256)
-            m.d.comb += Value.cast(beat["values"][row]).eq(inputs.word_select(cycle, 8 * array.depth))
+            lanes = 8 * array.depth
+            inputs = [group_word[256 * row + lanes * i :][:lanes] for i in range(array.beats)]
+            m.d.comb += Value.cast(beat["values"][row]).eq(Array(inputs)[cycle])
         m.d.comb += [
             pe_array.activations.valid.eq(running & (cycle < array.beats)),
             beat.chain.eq(chain + block),
@@ -261,9 +262,6 @@ class ArrayUnit(wiring.Component):
         for unit in range(chip.array.fp32_units_per_column):
             for column in range(chip.array.columns):
                 m.d.comb += self.result["values"][unit][column].eq(shown["values"][column][unit])
-        with m.If(
-            (pe_array.tiles.valid & ~pe_array.tiles.ready)
-            | (pe_array.activations.valid & ~pe_array.activations.ready)
-            | (results.valid != expected)
-        ):
+        waited = pe_array.weight_stalls | pe_array.hazard_stalls | pe_array.output_stalls
+        with m.If((waited != 0) | (pe_array.tiles.valid & ~pe_array.tiles.ready) | (results.valid != expected)):
             m.d.sync += self.slip.eq(1)

@@ -197,7 +197,7 @@ class Pe(wiring.Component):
 
     def _status(self, m, sequencer, queues, units, controller) -> None:
         """The first error, what it stops, and the trace."""
-        m.submodules.errors = errors = ErrorUnit(self._chip.pe)
+        m.submodules.error_unit = errors = ErrorUnit(self._chip.pe)
         queue_list, trace = list(queues.values()), self.trace
         start, done = Cat(queue.start for queue in queue_list), Cat(unit.done for unit in units.values())
         moved = [
@@ -213,7 +213,7 @@ class Pe(wiring.Component):
         m.d.comb += [
             errors.errors[Unit.SEQUENCER].eq(sequencer.error),
             errors.instructions[Unit.SEQUENCER].eq(sequencer.instruction),
-            errors.semaphore.eq(self._semaphore_error),
+            errors.semaphore_error.eq(self._semaphore_error),
             errors.busy.eq(~(sequencer.idle & sequencer.units_idle)),
             errors.progress.eq(start.any() | done.any() | Cat(moved).any()),
             self.status.eq(errors.status),

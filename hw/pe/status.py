@@ -38,7 +38,7 @@ class ErrorUnit(wiring.Component):
         By `Unit`, in the cycle in which they are found.
     instructions : In, 8 x 32
         Instruction that each would be about.
-    semaphore : In, 1
+    semaphore_error : In, 1
         A semaphore left its range.
     busy, progress : In, 1
     stopped : Out, 1
@@ -51,7 +51,7 @@ class ErrorUnit(wiring.Component):
             {
                 "errors": In(data.ArrayLayout(PeError, len(Unit))),
                 "instructions": In(data.ArrayLayout(32, len(Unit))),
-                "semaphore": In(1),
+                "semaphore_error": In(1),
                 "busy": In(1),
                 "progress": In(1),
                 "stopped": Out(1),
@@ -73,7 +73,7 @@ class ErrorUnit(wiring.Component):
         # Assignments are in rising order of priority.
         with m.If(stuck & (waited == limit - 1)):
             m.d.comb += found.error.eq(PeError.WATCHDOG)
-        with m.If(self.semaphore):
+        with m.If(self.semaphore_error):
             m.d.comb += found.error.eq(PeError.SEMAPHORE)
         for unit in reversed(Unit):
             with m.If(self.errors[unit] != PeError.NONE):

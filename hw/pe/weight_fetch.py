@@ -24,7 +24,7 @@ class WeightFetch(wiring.Component):
 
     Members
     -------
-    begin : In, 1
+    start : In, 1
         A command starts: take the following, and fetch its first group.
     codes, scales : In
         First code word, first scale word.
@@ -43,7 +43,7 @@ class WeightFetch(wiring.Component):
         place = range(max(pe.wh_words, pe.wl_words))
         super().__init__(
             {
-                "begin": In(1),
+                "start": In(1),
                 "codes": In(place),
                 "scales": In(place),
                 "codes_from": In(WeightSpace),
@@ -69,9 +69,9 @@ class WeightFetch(wiring.Component):
             m.d.sync += step.eq(step + 1)
             with m.If(step == GROUP_WORDS + 1):
                 m.d.sync += active.eq(0)
-        with m.If(self.begin | self.fetch):
+        with m.If(self.start | self.fetch):
             m.d.sync += [active.eq(1), step.eq(0)]
-        with m.If(self.begin):
+        with m.If(self.start):
             m.d.sync += [
                 codes.eq(self.codes),
                 scales.eq(self.scales),
@@ -96,10 +96,11 @@ class WeightFetch(wiring.Component):
         # What was read a cycle ago: step 1 the scales, steps 2 to 5 the codes, ``depth / 8`` words to a beat.
         scale_word = Mux(scales_from == WeightSpace.WL, self.wl.data, self.wh.data)
         code_word = Mux(codes_from == WeightSpace.WL, self.wl.data, self.wh.data)
+        half_bits = SCALE_BITS * array.columns
         with m.If(active & (step == 1)):
             m.d.sync += [
                 Value.cast(self.tiles.payload.scales).eq(
-                    scale_word.word_select(upper_half, SCALE_BITS * array.columns)
+                    Mux(upper_half, scale_word[half_bits:], scale_word[:half_bits])
                 ),
                 upper_half.eq(~upper_half),
                 scales.eq(scales + upper_half),
