@@ -21,21 +21,31 @@ _CHECK = f"{_PE}/operand_check.py"
 _UNIT = f"{_PE}/vector_unit.py"
 _FUNCTIONAL = "cycle_model/functional/vector.py"
 
+_PRODUCTS = tuple(
+    f"{_ARITHMETIC}::test_products_{name}" for name in ("by_hand", "around_the_smallest_normal", "random")
+)
+_QUOTIENTS = (
+    f"{_ARITHMETIC}::test_quotients_by_hand",
+    f"{_ARITHMETIC}::test_quotients_by_127_are_rational_ones_rounded_once",
+    f"{_ARITHMETIC}::test_quotients_random_with_holds",
+)
+_MAXIMA = (f"{_ARITHMETIC}::test_maxima_by_hand_and_random", f"{_ARITHMETIC}::test_row_maximum")
+
 # Blocks whose tests run the whole unit take half a minute a mutant, so they are mutated at random only by name.
 TARGETS = (
-    Target("fp32_multiplier", _MULTIPLIER, (_ARITHMETIC,)),
-    Target("fp32_divider", _DIVIDER, (_ARITHMETIC,)),
-    Target("fp32_compare", _COMPARE, (_ARITHMETIC,)),
-    Target("quantizer", _QUANTIZER, (_ARITHMETIC,)),
-    Target("row_maximum", _MAXIMUM, (_ARITHMETIC,)),
-    Target("sigmoid", _SIGMOID, (_SIGMOID_TEST,)),
-    Target("sigmoid_table", _TABLE, (_SIGMOID_TEST,)),
+    Target("fp32_multiplier", _MULTIPLIER, _PRODUCTS),
+    Target("fp32_divider", _DIVIDER, _QUOTIENTS),
+    Target("fp32_compare", _COMPARE, _MAXIMA),
+    Target("quantizer", _QUANTIZER, (f"{_ARITHMETIC}::test_rounding_to_int8",)),
+    Target("row_maximum", _MAXIMUM, (f"{_ARITHMETIC}::test_row_maximum",)),
+    Target("sigmoid", _SIGMOID, (_SIGMOID_TEST,), on_demand=True),
+    Target("sigmoid_table", _TABLE, (_SIGMOID_TEST,), on_demand=True),
     Target("row_registers", _REGISTERS, (_UNIT_TEST,), on_demand=True),
     Target("vector_lane", _LANE, (_UNIT_TEST,), on_demand=True),
     Target("row_datapath", _DATAPATH, (_UNIT_TEST,), on_demand=True),
     Target("operand_check", _CHECK, (_UNIT_TEST,), on_demand=True),
     Target("vector_unit", _UNIT, (_UNIT_TEST,), on_demand=True),
-    Target("functional_vector", _FUNCTIONAL, (_ARITHMETIC, _SIGMOID_TEST)),
+    Target("functional_vector", _FUNCTIONAL, (_ARITHMETIC,), on_demand=True),
 )
 
 _VALUES = (
