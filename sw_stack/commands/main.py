@@ -10,7 +10,20 @@ from hw.errors import UserError
 
 # Subcommand -> module; each module offers `command`, a function with a docstring worth reading as help.
 # A module is imported only when its subcommand runs (or all of them for --help), so start-up stays short.
-COMMANDS = ("doctor", "dram", "generate", "list", "listing", "numerics", "run", "study", "synth", "trace", "verilog")
+COMMANDS = (
+    "doctor",
+    "dram",
+    "generate",
+    "list",
+    "listing",
+    "numerics",
+    "run",
+    "sim",
+    "study",
+    "synth",
+    "trace",
+    "verilog",
+)
 
 
 def _version(show: bool) -> None:
