@@ -13,7 +13,7 @@ from verification.bench.vector_commands import VECTOR_COMMANDS, CommandGenerator
 from verification.bench.vector_reference import VectorCommand, VectorReference, Writes
 
 TINY = chip("tiny")
-RT, VT, LT, _, IMMEDIATE = VectorSource
+RT, VT, LT, ROW, IMMEDIATE = VectorSource
 TO_VT, TO_XM, TO_AV = VectorTarget
 
 
@@ -81,6 +81,24 @@ def test_latency_and_interval_follow_the_stage_counts(depths):
         [*commands, *generator.contents()],
         run_commands(sizes, rt, lt, [*commands, *generator.contents()]),
     )
+
+
+def test_one_token():
+    """A machine of one row: every row meets the scalar that the row before it has just changed."""
+    array = replace(TINY.array, rows=1, dots_per_fp32=1)
+    sizes = replace(TINY, array=array)
+    generator = CommandGenerator(sizes, 48)
+    rt, lt = generator.memories()
+    commands = generator.preparation()
+    for opcode, fields in (
+        (Opcode.ROW_ABSMAX, {"a_space": RT, "row": 3}),
+        (Opcode.MUL, {"a_space": RT, "b_space": ROW, "row_b": 3, "d_space": TO_XM}),
+        (Opcode.QUANTIZE, {"a_space": RT, "row_b": 1, "d_space": TO_AV}),
+    ):
+        commands.append(VectorCommand(opcode, a=4, d=5, n=7, fields=fields))
+    commands.append(VectorCommand(Opcode.ROW_SCALE, fields={"row": 4, "row_a": 3}))
+    commands += generator.contents()
+    _compare(sizes, rt, lt, commands, run_commands(sizes, rt, lt, commands))
 
 
 def test_published_time_by_hand():
