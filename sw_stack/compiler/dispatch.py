@@ -100,6 +100,27 @@ class Dispatch:
         return len(self.records)
 
 
+@dataclass(frozen=True, eq=False)
+class _Template:
+    """The records of a pass beside experts and refill, and what in them grows with tokens and positions.
+
+    records    RECORD [fixed], ``after`` relative: BEGIN, BARRIER, or 0 for the record before
+    elements   per token; macs, kv_bytes  per position
+    window     index into the distinct windows
+    layer_end  index behind the operations before the experts of each MoE layer
+    """
+
+    records: np.ndarray
+    elements: np.ndarray
+    macs: np.ndarray
+    kv_bytes: np.ndarray
+    window: np.ndarray
+    layer_end: np.ndarray
+
+
+_PREVIOUS = 0
+
+
 class Emitter:
     """Turns passes of one model into dispatch streams.
 
@@ -113,110 +134,56 @@ class Emitter:
     def __init__(self, model: ModelGraph, has_hb: bool, share: HbShare) -> None:
         self.model, self.has_hb, self.share = model, has_hb, share
         self.sizes = expert_sizes(model.config) if model.config.moe else None
-        self.names: dict[str, int] = {}
-        self._layers = self._templates()
+        self._windows = list(dict.fromkeys(model.config.windows))
+        self._names: dict[str, int] = {}
+        self._templates = {whole: self._template(whole) for whole in (True, False)}
+        self._name("refill")
+        self._projections = next((layer.expert for layer in model.layers if layer.expert), ())
+        for projection in self._projections:
+            self._name(projection.name)
 
     def _name(self, name: str) -> int:
-        return self.names.setdefault(name, len(self.names))
+        return self._names.setdefault(name, len(self._names))
 
-    def _templates(self) -> list[tuple[Operation, ...]]:
-        for operation in (*self.model.begin, *self.model.end):
-            self._name(operation.name)
-        for layer in self.model.layers:
-            for operation in (*layer.before, *layer.expert, *layer.after):
-                self._name(operation.name)
-        self._name("refill")
-        return [layer.before for layer in self.model.layers]
+    # --- once per model --------------------------------------------------------------------------------------
 
-    # --- one pass ------------------------------------------------------------------------------------------
+    def _template(self, whole: bool) -> _Template:
+        """``whole``: dense weights are read with both slices."""
+        rows, layer_end = [], []
 
-    def emit(self, one: Pass) -> Dispatch:
-        """The stream of ``one``."""
-        tokens = one.total_tokens
-        parts: list[np.ndarray] = []
-        at = 0
-        spilled = self._spilled_share(one)
-        positions = self._positions(one)
+        def add(operations: tuple[Operation, ...], layer: int, first_after: int) -> None:
+            rows.extend(
+                (operation, layer, first_after if i == 0 else _PREVIOUS) for i, operation in enumerate(operations)
+            )
 
-        def add(part: np.ndarray) -> None:
-            nonlocal at
-            parts.append(part)
-            at += len(part)
-
-        add(self._chain(self.model.begin, one, -1, tokens, BEGIN, positions, spilled))
-        moe = 0
+        add(self.model.begin, -1, BEGIN)
         for layer, operations in enumerate(self.model.layers):
-            add(self._chain(operations.before, one, layer, tokens, BARRIER, positions, spilled, base=at))
+            add(operations.before, layer, BARRIER)
             if operations.expert:
-                add(self._experts(operations.expert, one, layer, moe, at))
-                add(self._chain(operations.after, one, layer, tokens, BARRIER, positions, spilled, base=at))
-                refill = self._refill(one, layer, moe)
-                if refill is not None:
-                    add(refill)
-                moe += 1
-            else:
-                add(self._chain(operations.after, one, layer, tokens, BARRIER, positions, spilled, base=at))
-        add(self._chain(self.model.end, one, -1, one.head_tokens, BARRIER, positions, spilled, base=at))
-        records = np.empty(at, RECORD)  # concatenating as bytes spares NumPy the comparison of 19 field types
-        records.view(np.uint8)[:] = np.concatenate([part.view(np.uint8) for part in parts])
-        return Dispatch(records, tuple(self.names))
-
-    def _spilled_share(self, one: Pass) -> float:
-        """Share of KV bytes in LPDDR."""
-        if not self.has_hb:
-            return 1.0
-        whole = sum(
-            op.bytes_per_position for layer in self.model.layers for op in layer.before if isinstance(op, Attention)
-        ) * float(one.kv_lengths.sum())
-        return self.share.spilled(whole) / whole if whole else 0.0
-
-    def _positions(self, one: Pass) -> dict[int | None, tuple[int, int]]:
-        """window -> (positions read, token-position pairs), all sequences together."""
-        found = {}
-        for window in set(self.model.config.windows):
-            limit = np.inf if window is None else window
-            read = np.minimum(one.kv_lengths + (one.kind is PassKind.PREFILL) * one.tokens, limit)
-            if one.kind is PassKind.PREFILL:  # causal: half of the square, plus what was cached
-                pairs = one.tokens * np.minimum(one.kv_lengths + (one.tokens + 1) / 2, limit)
-            else:
-                pairs = one.tokens * np.minimum(one.kv_lengths + 1, limit)
-            found[window] = (int(read.sum()), int(pairs.sum()))
-        return found
-
-    def _chain(
-        self,
-        operations: tuple[Operation, ...],
-        one: Pass,
-        layer: int,
-        tokens: int,
-        first_after: int,
-        positions: dict,
-        spilled: float,
-        base: int = 0,
-    ) -> np.ndarray:
-        """Operations one after another."""
-        made = np.zeros(len(operations), RECORD)
-        made["layer"], made["expert"], made["tokens"] = layer, -1, tokens
-        made["weights_known"] = BEGIN
-        made["after"] = base + np.arange(-1, len(operations) - 1)
-        made["after"][0] = first_after
-        for record, operation in zip(made, operations, strict=True):
-            record["operation"] = self.names[operation.name]
+                layer_end.append(len(rows))
+            add(operations.after, layer, BARRIER)
+        add(self.model.end, -1, BARRIER)
+        made = np.zeros(len(rows), RECORD)
+        elements, macs, kv, window = (np.zeros(len(rows), np.int64) for _ in range(4))
+        for i, (operation, layer, after) in enumerate(rows):
+            record = made[i]
+            record["operation"], record["layer"], record["expert"] = self._name(operation.name), layer, -1
+            record["after"], record["weights_known"] = after, BEGIN
             if isinstance(operation, HostOperation):
-                record["kernel"], record["elements"] = Kernel.HOST, operation.elements * tokens
+                record["kernel"], elements[i] = Kernel.HOST, operation.elements
             elif isinstance(operation, Attention):
-                read, pairs = positions[operation.window]
-                size = operation.bytes_per_position * read
-                record["kernel"], record["macs"] = Kernel.ATTENTION, operation.macs_per_position * pairs
-                record["lpddr_bytes"] = round(size * spilled)
-                record["hb_bytes"] = size - record["lpddr_bytes"]
+                record["kernel"], macs[i], kv[i] = (
+                    Kernel.ATTENTION,
+                    operation.macs_per_position,
+                    operation.bytes_per_position,
+                )
+                window[i] = self._windows.index(operation.window)
             else:
-                self._dense(record, operation, one)
-        return made
+                self._dense(record, operation, whole or operation.role is Role.ROUTER)
+        return _Template(made, elements, macs, kv, window, np.array(layer_end, np.int64))
 
-    def _dense(self, record: np.void, operation: Projection, one: Pass) -> None:
+    def _dense(self, record: np.void, operation: Projection, whole: bool) -> None:
         tier = Tier.HB if self.has_hb else Tier.LPDDR
-        whole = one.kind is not PassKind.DRAFT or one.dense_full or operation.role is Role.ROUTER
         record["kernel"] = Kernel.PROJECTION
         record["outputs"], record["inputs"] = operation.outputs, operation.inputs
         record["activated"] = operation.activated
@@ -225,55 +192,117 @@ class Emitter:
         record["msb_bytes"] = operation.weights * MSB_BITS_PER_WEIGHT / 8
         record["lsb_bytes"] = operation.weights * LSB_BITS_PER_WEIGHT / 8 if whole else 0
 
-    def _experts(self, projections: tuple[Projection, ...], one: Pass, layer: int, moe: int, base: int) -> np.ndarray:
-        """Gate and up, then down, of every expert with tokens in ascending id; each down one expert behind its up."""
-        used = np.flatnonzero(one.expert_tokens[moe])
-        n = len(used)
-        up, down = projections
-        made = np.zeros(2 * n, RECORD)
-        if not n:
-            return made
-        # up 0, up 1, down 0, up 2, down 1, ...: the exchange between up and down hides behind the next expert.
-        up_at = np.array([0, *range(1, 2 * n - 1, 2)][:n], np.int64)
-        down_at = np.array([*range(2, 2 * n - 1, 2), 2 * n - 1][:n], np.int64)
-        sizes, weights = self.sizes, up.weights + down.weights
-        draft, mxfp4 = one.kind is PassKind.DRAFT, self.model.config.moe.mxfp4
-        resident = one.resident[moe, used] & self.has_hb
-        for at, projection in ((up_at, up), (down_at, down)):
-            made["kernel"][at], made["operation"][at] = Kernel.EXPERT, self.names[projection.name]
-            made["outputs"][at], made["inputs"][at] = projection.outputs, projection.inputs
-            made["activated"][at] = projection.activated
-            made["expert"][at], made["tokens"][at] = used, one.expert_tokens[moe, used]
-            made["msb_bytes"][at] = sizes.msb_bytes * projection.weights // weights
-            made["msb_tier"][at] = np.where(resident[:, 0], Tier.HB, Tier.LPDDR)
-            if not (draft or mxfp4):
-                made["lsb_bytes"][at] = sizes.lsb_bytes * projection.weights // weights
-                made["lsb_tier"][at] = np.where(resident[:, 1], Tier.HB, Tier.LPDDR)
-        made["layer"] = layer
-        made["precision"] = Precision.MXFP4 if mxfp4 else Precision.DRAFT if draft else Precision.FULL
-        made["weights_known"] = made["after"] = base - 1
-        made["after"][down_at] = base + up_at
+    # --- one pass ------------------------------------------------------------------------------------------
+
+    def emit(self, one: Pass) -> Dispatch:
+        """The stream of ``one``."""
+        template = self._templates[one.kind is not PassKind.DRAFT or one.dense_full]
+        fixed = self._fixed(template, one)
+        layers, used = np.nonzero(one.expert_tokens)
+        active = np.bincount(layers, minlength=len(template.layer_end))
+        refill = self._refill(one)
+        # Where everything comes to lie: experts behind the layer's router, refill behind the layer's last operation.
+        extra = np.zeros(len(fixed) + 1, np.int64)
+        np.add.at(extra, template.layer_end, 2 * active)
+        behind = template.layer_end + [len(self.model.layers[i].after) for i in self.model.moe_layers]
+        np.add.at(extra, behind, (refill["hb_bytes"] > 0).astype(np.int64))
+        shift = np.cumsum(extra)
+        at = np.arange(len(fixed)) + shift[:-1]
+        fixed["after"] = np.where(fixed["after"] == _PREVIOUS, at - 1, fixed["after"])
+        records = np.empty(len(fixed) + int(shift[-1]), RECORD)
+        records[at] = fixed
+        if len(used):
+            self._experts(
+                records, one, layers, used, active, template.layer_end + shift[template.layer_end] - 2 * active
+            )
+        kept = refill["hb_bytes"] > 0
+        records[(behind + shift[behind] - 1)[kept]] = refill[kept]
+        return Dispatch(records, tuple(self._names))
+
+    def _fixed(self, template: _Template, one: Pass) -> np.ndarray:
+        made = template.records.copy()
+        tokens = np.full(len(made), one.total_tokens)
+        tokens[len(made) - len(self.model.end) :] = one.head_tokens
+        read, pairs = self._positions(one)
+        made["tokens"] = tokens
+        made["elements"] = template.elements * tokens
+        made["macs"] = template.macs * pairs[template.window]
+        size = template.kv_bytes * read[template.window]
+        made["lpddr_bytes"] = np.rint(size * self._spilled_share(template, one))
+        made["hb_bytes"] = size - made["lpddr_bytes"]
         return made
 
-    def _refill(self, one: Pass, layer: int, moe: int) -> np.ndarray | None:
-        """Slices that become resident; those not streamed in this pass are read once more."""
-        if one.next_resident is None:
-            return None
-        new = one.next_resident[moe] & ~one.resident[moe]
-        if not new.any():
-            return None
+    def _spilled_share(self, template: _Template, one: Pass) -> float:
+        """Share of KV bytes in LPDDR."""
+        if not self.has_hb:
+            return 1.0
+        whole = float(template.kv_bytes.sum()) * float(one.kv_lengths.sum())
+        return self.share.spilled(whole) / whole if whole else 0.0
+
+    def _positions(self, one: Pass) -> tuple[np.ndarray, np.ndarray]:
+        """Per distinct window: positions read, and token-position pairs; all sequences together."""
+        prefill = one.kind is PassKind.PREFILL
+        read, pairs = [], []
+        for window in self._windows:
+            limit = np.inf if window is None else window
+            read.append(np.minimum(one.kv_lengths + prefill * one.tokens, limit).sum())
+            # Of a prompt, causal: half of the square, plus what was cached.
+            seen = one.kv_lengths + ((one.tokens + 1) / 2 if prefill else 1)
+            pairs.append((one.tokens * np.minimum(seen, limit)).sum())
+        return np.array(read, np.int64), np.array(pairs, np.int64)
+
+    def _experts(
+        self,
+        records: np.ndarray,
+        one: Pass,
+        layers: np.ndarray,
+        used: np.ndarray,
+        active: np.ndarray,
+        base: np.ndarray,
+    ) -> None:
+        """Gate and up, then down, of every expert with tokens, by layer and ascending id.
+
+        Order in a layer: up 0, up 1, down 0, up 2, down 1, ...: the exchange between up and down of an expert hides
+        behind the next one. ``base``: index of each layer's first record.
+        """
+        rank = np.arange(len(used)) - np.repeat(np.cumsum(active) - active, active)
+        first, last = base[layers], rank == active[layers] - 1
+        up_at = first + np.where(rank == 0, 0, 2 * rank - 1)
+        down_at = first + np.where(last, 2 * active[layers] - 1, 2 * rank + 2)
+        up, down = self._projections
+        weights = up.weights + down.weights
+        draft, mxfp4 = one.kind is PassKind.DRAFT, self.model.config.moe.mxfp4
+        resident = one.resident[layers, used] & self.has_hb
+        made = np.zeros(len(used), RECORD)
+        made["kernel"], made["layer"], made["expert"] = Kernel.EXPERT, np.array(self.model.moe_layers)[layers], used
+        made["tokens"] = one.expert_tokens[layers, used]
+        made["msb_tier"] = np.where(resident[:, 0], Tier.HB, Tier.LPDDR)
+        if not (draft or mxfp4):
+            made["lsb_tier"] = np.where(resident[:, 1], Tier.HB, Tier.LPDDR)
+        made["precision"] = Precision.MXFP4 if mxfp4 else Precision.DRAFT if draft else Precision.FULL
+        made["weights_known"] = first - 1
+        for at, projection, after in ((up_at, up, first - 1), (down_at, down, up_at)):
+            made["operation"] = self._names[projection.name]
+            made["outputs"], made["inputs"] = projection.outputs, projection.inputs
+            made["activated"], made["after"] = projection.activated, after
+            made["msb_bytes"] = self.sizes.msb_bytes * projection.weights // weights
+            if not (draft or mxfp4):
+                made["lsb_bytes"] = self.sizes.lsb_bytes * projection.weights // weights
+            records[at] = made
+
+    def _refill(self, one: Pass) -> np.ndarray:
+        """Per MoE layer, slices that become resident; those not streamed in this pass are read once more."""
+        made = np.zeros(len(self.model.moe_layers), RECORD)
+        if one.next_resident is None or not len(made):
+            return made
+        new = one.next_resident & ~one.resident
         sizes = np.array([self.sizes.msb_bytes, self.sizes.lsb_bytes])
-        streamed = (one.expert_tokens[moe] > 0)[:, None] & ~one.resident[moe]
-        made = np.zeros(1, RECORD)
-        made["kernel"], made["operation"], made["layer"], made["expert"] = (
-            Kernel.REFILL,
-            self.names["refill"],
-            layer,
-            -1,
-        )
+        streamed = (one.expert_tokens > 0)[:, :, None] & ~one.resident
+        made["kernel"], made["operation"], made["expert"] = Kernel.REFILL, self._names["refill"], -1
+        made["layer"] = self.model.moe_layers
         made["after"] = made["weights_known"] = BARRIER
-        made["hb_bytes"] = (new * sizes).sum()
-        made["lpddr_bytes"] = ((new & ~streamed) * sizes).sum()
+        made["hb_bytes"] = (new * sizes).sum(axis=(1, 2))
+        made["lpddr_bytes"] = ((new & ~streamed) * sizes).sum(axis=(1, 2))
         return made
 
 

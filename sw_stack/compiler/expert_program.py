@@ -7,6 +7,8 @@ here with `cycle_model.numerics`, as a host that knows the whole layer would.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -73,6 +75,10 @@ class Share:
         return slice(begin * unit, end * unit)
 
 
+ALONE = Share()
+"""All outputs on one PE."""
+
+
 def slices_of(weights: Weights, mode: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """(MSB or only codes uint8 [outputs, K], scales uint16 [outputs, groups], LSB codes or None)."""
     if isinstance(weights, Mxfp4Weights):
@@ -106,18 +112,19 @@ class ProgramBuilder:
         self.descriptors.append(DESCRIPTOR_VALID | len(self.hb))
         return len(self.descriptors) - 1
 
-    def tile(self, kernel: TileKernel, blocks: KBlocks, weights: Weights, outputs: slice) -> None:
-        """Words of one tile in the order in which ``kernel`` loads them."""
-        codes, scales, lsb = slices_of(weights, kernel.mode)
+    def tiles(self, kernel: TileKernel, blocks: KBlocks, members: Sequence[tuple[Weights, slice]]) -> None:
+        """Words of tiles (weights, outputs) that are computed side by side, in the order in which they are loaded."""
+        parts = [slices_of(weights, kernel.mode) for weights, _ in members]
         for part in blocks.parts():
             inputs = slice(32 * part.start, 32 * part.stop)
-            words = scale_words(self.chip, scales[outputs, part]) + code_words(self.chip, codes[outputs, inputs])
-            if kernel.tier == "hb":
-                self.hb.update(enumerate(words, len(self.hb)))
-            else:
-                self.stream += words
-            if lsb is not None:
-                self.stream += code_words(self.chip, lsb[outputs, inputs])
+            for (codes, scales, lsb), (_, outputs) in zip(parts, members, strict=True):
+                words = scale_words(self.chip, scales[outputs, part]) + code_words(self.chip, codes[outputs, inputs])
+                if kernel.tier == "hb":
+                    self.hb.update(enumerate(words, len(self.hb)))
+                else:
+                    self.stream += words
+                if lsb is not None:
+                    self.stream += code_words(self.chip, lsb[outputs, inputs])
 
     def program(self, stream_chunks: Sequence[tuple[int, int]] | None = None) -> PeProgram:
         """The program; ``stream_chunks``: (cycle, words) of each chunk of the stream link, all at 0 by default."""
@@ -152,7 +159,7 @@ def expert_ffn_program(
     *,
     mode: str = "full",
     clamp: tuple[float, float] | None = None,
-    share: Share = Share(),
+    share: Share = ALONE,
     layer: int = 0,
 ) -> PeProgram:
     """Experts of one layer and their combination, with residual, on one PE.
@@ -235,21 +242,34 @@ def _expert(
 
     # Gate and up.
     groups = q.shape[1] // 32
-    kernel = _kernel(chip, mode, item.tier, groups, "AL")
+    wide = groups > chip.pe.al_groups
+    kernel = _kernel(chip, mode, item.tier, groups, "AL", chip.pe.al_groups // 2 if wide else None)
     blocks = KBlocks(groups, kernel.k_block)
     descriptor = build.describe() if item.tier == "hb" else 0
     words = activation_words(chip, q, kernel.k_block)
-    build.aggregation += words
-    build.aggregation += [scalar_word(chip, s) for s in (scales, np.zeros(rows, np.float32), weights, places)]
-    for tile in _tiles(inner, columns):
-        for matrix, bias in ((expert.gate, expert.gate_bias), (expert.up, expert.up_bias)):
-            build.tile(kernel, blocks, matrix, tile)
-            if bias is not None:
-                build.aggregation.append(scalar_word(chip, bias[tile].astype(np.float32)))
+    scalars = [scalar_word(chip, s) for s in (scales, np.zeros(rows, np.float32), weights, places)]
+    build.aggregation += scalars if wide else words + scalars
+    name, text, at_once = f"gate_up_{kernel.name}", layout.gate_up, 1
+    if wide:
+        at_once = kernel.tiles_at_once(layout.product_tiles)
+        name = f"gate_up_wide_{kernel.name}_{at_once}"
+        text = functools.partial(layout.gate_up_wide, tiles=at_once)
+    tiles = _tiles(inner, columns)
+    for start in range(0, len(tiles), at_once):
+        part = tiles[start : start + at_once]
+        if wide:
+            build.aggregation += words
+        members = [(matrix, tile) for tile in part for matrix in (expert.gate, expert.up)]
+        for side_by_side in [members] if wide else [[member] for member in members]:
+            build.tiles(kernel, blocks, side_by_side)
+        for tile in part:
+            for bias in (expert.gate_bias, expert.up_bias):
+                if bias is not None:
+                    build.aggregation.append(scalar_word(chip, bias[tile].astype(np.float32)))
     build.call(
-        f"gate_up_{kernel.name}",
-        layout.gate_up(kernel),
-        [layout.product_tiles, descriptor, *blocks.registers, len(words), item.number, layer],
+        name,
+        text(kernel),
+        [layout.product_tiles // at_once, descriptor, *blocks.registers, len(words), item.number, layer],
     )
 
     # Requantise, alone or with the other PEs.
@@ -278,7 +298,7 @@ def _expert(
     blocks = KBlocks(groups, kernel.k_block)
     descriptor = build.describe() if item.tier == "hb" else 0
     for tile in _tiles(outer, columns):
-        build.tile(kernel, blocks, expert.down, tile)
+        build.tiles(kernel, blocks, [(expert.down, tile)])
         if expert.down_bias is not None:
             build.aggregation.append(scalar_word(chip, expert.down_bias[tile].astype(np.float32)))
     build.call(
@@ -288,9 +308,12 @@ def _expert(
     )
 
 
-def _kernel(chip: ChipParams, mode: str, tier: str, groups: int, space: str) -> TileKernel:
-    kernel = TileKernel(chip, mode, tier, space=space)
-    return TileKernel(chip, mode, tier, single=groups <= kernel.k_block, space=space)
+def _kernel(
+    chip: ChipParams, mode: str, tier: str, groups: int, space: str, most_groups: int | None = None
+) -> TileKernel:
+    """The kernel for K of ``groups``; its K blocks have at most ``most_groups``."""
+    kernel = TileKernel(chip, mode, tier, space=space, most_groups=most_groups)
+    return dataclasses.replace(kernel, single=groups <= kernel.k_block)
 
 
 def _tiles(outputs: slice, columns: int) -> list[slice]:

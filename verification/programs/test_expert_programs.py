@@ -19,11 +19,20 @@ def run_rows(program, tokens: int, outputs: int) -> np.ndarray:
     return read_rows(program.chip, result.state.out, tokens, outputs).view(np.uint32)
 
 
+@pytest.mark.parametrize("hidden", [32, 96, 160, 224])
+def test_ragged_k_blocks(hidden):
+    """K of one block, of several, with a last one of odd length: from HB and from the stream link, on one PE."""
+    case = random_case(9, outputs=96, hidden=hidden, experts=2)
+    expected = case.expected("full").view(np.uint32)
+    for tier in ("hb", "stream"):
+        np.testing.assert_array_equal(run_rows(case.program(TINY, "full", tier), 3, hidden), expected)
+
+
 def test_768_outputs_have_the_same_bits_from_every_tier():
     """A whole expert of 768 outputs on one PE: draft, full resident, full not resident and mixed equal the runtime."""
-    case = random_case(1, outputs=768, hidden=64)
+    case = random_case(1, outputs=768, hidden=64, experts=2, k=1)
     full = case.expected("full").view(np.uint32)
-    for tiers in ("hb", "stream", {0: "stream", 7: "hb", 14: "stream"}):
+    for tiers in ("hb", "stream", {0: "stream", 7: "hb"}):
         np.testing.assert_array_equal(run_rows(case.program(TINY, "full", tiers), 3, 64), full)
     draft = run_rows(case.program(TINY, "draft", "hb"), 3, 64)
     np.testing.assert_array_equal(draft, case.expected("draft").view(np.uint32))
@@ -62,15 +71,25 @@ def test_2880_outputs_over_pes(mode):
     np.testing.assert_array_equal(rows, case.expected(mode)[:, own].view(np.uint32))
 
 
-@pytest.mark.parametrize(("name", "index", "count", "outputs"), [("4gb", 5, 16, 768), ("fpga-small", 1, 3, 96)])
-def test_other_chips(name, index, count, outputs):
-    """The published PE with its share of a 768-output expert, K = 2048; and the smallest one."""
-    hidden = 2048 if name == "4gb" else 96
-    case = random_case(5, outputs=outputs, hidden=hidden, experts=2, k=1, tokens=2)
-    chosen = chip(name)
-    own = Share(index, count).of(hidden, chosen.array.columns)
-    rows = run_rows(case.program(chosen, "full", "hb", share=Share(index, count)), 2, own.stop - own.start)
-    np.testing.assert_array_equal(rows, case.expected("full")[:, own].view(np.uint32))
+@pytest.mark.parametrize(("mode", "tier"), [("full", "hb"), ("full", "stream"), ("draft", "hb"), ("mxfp4", "stream")])
+def test_the_published_pe(mode, tier):
+    """PE 5 of the 16 of `4gb`, 16 tokens: its share of a 768-output expert with K = 2048, more than AL can hold."""
+    chosen, share = chip("4gb"), Share(5, 16)
+    case = random_case(5, outputs=768, hidden=2048, experts=1, k=1, tokens=16, mxfp4=mode == "mxfp4")
+    own = share.of(2048, chosen.array.columns)
+    rows = run_rows(case.program(chosen, mode, tier, share=share), 16, own.stop - own.start)
+    np.testing.assert_array_equal(rows, case.expected(mode)[:, own].view(np.uint32))
+
+
+def test_the_smallest_chip():
+    """`fpga-small` (R = C = 2) alone and as one of three."""
+    case = random_case(8, outputs=96, hidden=96, experts=2, k=1)
+    chosen = with_hb_rows(chip("fpga-small"), 512)
+    expected = case.expected("full").view(np.uint32)
+    np.testing.assert_array_equal(run_rows(case.program(chosen, "full", "hb"), 3, 96), expected)
+    own = Share(1, 3).of(96, 2)
+    rows = run_rows(case.program(chosen, "full", "stream", share=Share(1, 3)), 3, own.stop - own.start)
+    np.testing.assert_array_equal(rows, expected[:, own])
 
 
 def test_shares_cover_all_outputs_once():

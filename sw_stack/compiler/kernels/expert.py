@@ -1,6 +1,7 @@
 """Text of the kernels of an expert's feed-forward network: gate and up, activation, requantise, down, combination.
 
     clear           accumulators of all tokens = +0
+    gate_up_wide_*  the same where K does not fit AL
     gate_up_*       gather activations and scalars; per tile: gate, up, SiLU x up (or clamped), row maximum
     requantize      scale and reciprocal of the row maximum; INT8 into AV
     exchange        the same with other PEs: maxima and INT8 go out and come in; the whole row lands in AL
@@ -26,12 +27,14 @@ LT_SCALARS, LT_SCALAR_ROWS = 0, 4
 LT_BIAS = 4
 LT_TILE = 6
 
+_SWAP_ACT = "        add temp, act, 0\n        add act, x10, 0\n        add x10, temp, 0\n"
+
 
 @dataclass(frozen=True)
 class ExpertLayout:
     """Where an expert's values are in VT, in rows.
 
-    Gate, up and temporary tiles; then the products, a tile of R rows each; then the accumulators: for every tile of the
+    A gate tile and an up tile; then the products, a tile of R rows each; then the accumulators: for every tile of the
     hidden size one row per token.
 
     clamp  (limit, alpha) of the clamped SwiGLU, None for SiLU x up
@@ -62,7 +65,7 @@ class ExpertLayout:
 
     @property
     def products(self) -> int:
-        return 3 * self.rows
+        return 2 * self.rows
 
     @property
     def accumulators(self) -> int:
@@ -89,7 +92,7 @@ cleared:
 
     def gate_up(self, kernel: TileKernel) -> str:
         """r1 tiles, r2 descriptor, r3 ... r7 K blocks, r8 words of AL, r9 expert id, r10 layer."""
-        gate, up, temporary = (f"VT[{i * self.rows}]" for i in range(3))
+        gate, up = "VT[0]", f"VT[{self.rows}]"
         bias = f"        gather.load LT[{LT_BIAS}], n=2 ?lt_free !lt_full\n" if self.biased else ""
         gate_bias = f"{LT_BIAS} ?lt_full" if self.biased else None
         up_bias = f"{LT_BIAS + 1} !lt_free" if self.biased else None
@@ -99,32 +102,97 @@ cleared:
     wait
     count x10, act
     gather.load AL[0], n=x8
-    gather.load LT[{LT_SCALARS}], n={LT_SCALAR_ROWS}
-    wait
-    vector.row_load LT[{LT_SCALARS}], row={INPUT_SCALE}
-    vector.row_load LT[{LT_SCALARS + 1}], row={MAXIMUM}
-    vector.row_load LT[{LT_SCALARS + 2}], row={WEIGHT}
-    vector.row_load LT[{LT_SCALARS + 3}], row={MAP}
-{kernel.setup()}    set x8, {self.products}
+{_scalars()}{kernel.setup()}    set x8, {self.products}
     loop tiles, {name}_done
-{bias}{kernel.tile(f"{name}_gate")}{kernel.merge(0, gate, INPUT_SCALE, gate_bias)}{kernel.next_slot()}\
-{kernel.tile(f"{name}_up")}{kernel.merge(0, up, INPUT_SCALE, up_bias)}{kernel.next_slot()}\
-{self._activation(gate, up, temporary)}\
-        vector.row_absmax VT[x8], n={self.rows}, row={MAXIMUM}
-        add x8, x8, {self.rows}
+{bias}{kernel.tile(f"{name}_gate")}{kernel.merge_slot(gate, INPUT_SCALE, gate_bias)}\
+{kernel.tile(f"{name}_up")}{kernel.merge_slot(up, INPUT_SCALE, up_bias)}\
+{self._activation(gate, up)}\
+{self._next_product()}\
     next
 {name}_done:
     return
 """
 
-    def _activation(self, gate: str, up: str, temporary: str) -> str:
+    def gate_up_wide(self, kernel: TileKernel, tiles: int) -> str:
+        """Gate and up where K does not fit AL: K blocks outside, ``tiles`` product tiles inside, all in chains at once.
+
+        r1 times ``tiles`` product tiles, r2 descriptor, r3 ... r7 K blocks, r8 unused, r9 expert id, r10 layer. The
+        activations come once for every ``tiles`` product tiles, block by block into the halves of AL.
+        """
+        name = f"gate_up_wide_{kernel.name}_{tiles}"
+        al_half = self.chip.pe.al_groups // 2
+        group_words = 8 * self.rows // self.chip.array.columns
+
+        def block(*, first: bool, last: bool) -> str:
+            words = str(group_words * kernel.k_block)
+            lines = ""
+            if last:  # 8, 4, 2 or 1 words a group
+                words = "temp" if group_words in (2, 8) else "last_lsb" if group_words == 4 else "last_groups"
+                part = "last_lsb" if group_words == 8 else "last_groups"
+                lines += f"        add temp, {part}, {part}\n" if words == "temp" else ""
+            lines += f"        gather.load AL[slot], n={words} ?al_free !al_full_{kernel.tier}\n"
+            for tile in range(2 * tiles):
+                final = tile == 2 * tiles - 1
+                chain = tile * kernel.slices
+                lines += kernel.load_and_multiply(
+                    first=first,
+                    last=last,
+                    chain=chain,
+                    target=f"{chain * self.rows}+",
+                    load_waits=f" ?al_full_{kernel.tier}" if tile == 0 else "",
+                    signals=(" !rt_full" if last else " !al_free") if final else "",
+                )
+            return lines + kernel.swap("slot") + _SWAP_ACT
+
+        blocks = block(first=True, last=True)
+        if not kernel.single:
+            blocks = (
+                block(first=True, last=False)
+                + f"        loop middle, {name}_last\n"
+                + block(first=False, last=False)
+                + f"        next\n    {name}_last:\n"
+                + block(first=False, last=True)
+            )
+        finish = ""
+        for tile in range(tiles):
+            gate_row, up_row = (str((2 * tile + i) * kernel.slices * self.rows) for i in range(2))
+            gate, up = "VT[0]", f"VT[{self.rows}]"
+            bias = [f"{LT_BIAS} ?lt_full", f"{LT_BIAS + 1} !lt_free"] if self.biased else [None, None]
+            if self.biased:
+                finish += f"        gather.load LT[{LT_BIAS}], n=2 ?lt_free !lt_full\n"
+            finish += kernel.merge(0, gate, INPUT_SCALE, bias[0], row=gate_row, wait="" if tile else " ?rt_full")
+            finish += kernel.merge(0, up, INPUT_SCALE, bias[1], row=up_row)
+            finish += self._activation(gate, up)
+            finish += (
+                f"        vector.row_absmax VT[x8], n={self.rows}, row={MAXIMUM}\n        add x8, x8, {self.rows}\n"
+            )
+        # The array's last command gives rt_full and so cannot free AL: WAIT does.
+        return f"""
+.kernel {name}
+    wait
+    count x10, act
+{_scalars()}{kernel.setup()}    set x8, {self.products}
+    set slot, 0
+    set other_slot, {al_half * group_words}
+    set act, 0
+    set x10, {al_half}
+    loop tiles, {name}_done
+{blocks}{finish}\
+        wait !al_free
+    next
+{name}_done:
+    return
+"""
+
+    def _activation(self, gate: str, up: str) -> str:
         """VT[x8] = rne(rne(g sigmoid(g)) u), or the clamped form rne(rne(u + 1) rne(g sigmoid(rne(alpha g))))."""
+        product = "VT[x8]"
         n = f"n={self.rows}"
         if self.clamp is None:
             lines = [
-                f"vector.sigmoid d={temporary}, a={gate}, {n}",
-                f"vector.mul d={gate}, a={gate}, b={temporary}, {n}",
-                f"vector.mul d=VT[x8], a={gate}, b={up}, {n}",
+                f"vector.sigmoid d={product}, a={gate}, {n}",
+                f"vector.mul d={gate}, a={gate}, b={product}, {n}",
+                f"vector.mul d={product}, a={gate}, b={up}, {n}",
             ]
         else:
             limit, alpha = self.clamp
@@ -132,7 +200,7 @@ cleared:
                 ("min", gate, gate, limit),
                 ("max", up, up, -limit),
                 ("min", up, up, limit),
-                ("mul", temporary, gate, alpha),
+                ("mul", product, gate, alpha),
                 ("add", up, up, 1.0),
             ]
             lines = []
@@ -140,11 +208,14 @@ cleared:
                 lines.append(f"set temp, {fp32_bits(value):#x}")
                 lines.append(f"vector.{operation} d={target}, a={source}, b=IMMEDIATE[temp], {n}")
             lines += [
-                f"vector.sigmoid d={temporary}, a={temporary}, {n}",
-                f"vector.mul d={gate}, a={gate}, b={temporary}, {n}",
-                f"vector.mul d=VT[x8], a={up}, b={gate}, {n}",
+                f"vector.sigmoid d={product}, a={product}, {n}",
+                f"vector.mul d={gate}, a={gate}, b={product}, {n}",
+                f"vector.mul d={product}, a={up}, b={gate}, {n}",
             ]
         return "".join(f"        {line}\n" for line in lines)
+
+    def _next_product(self) -> str:
+        return f"        vector.row_absmax VT[x8], n={self.rows}, row={MAXIMUM}\n        add x8, x8, {self.rows}\n"
 
     def requantize(self) -> str:
         """r1 rows of all product tiles."""
@@ -188,8 +259,7 @@ exchange_maxima:
     wait
 {kernel.setup()}    set x10, {self.accumulators}
     loop tiles, {name}_done
-{bias}{kernel.tile(name)}{kernel.merge(0, target, INNER_SCALE, down_bias)}\
-{kernel.next_slot()}\
+{bias}{kernel.tile(name)}{kernel.merge_slot(target, INNER_SCALE, down_bias)}\
         vector.mul d={target}, a={target}, b=ROW[{WEIGHT}], n={self.rows}
         vector.add d=VT[x10], a=VT[x10], b={target}, n=x8, indexed, map={MAP}
         add x10, x10, {self.token_rows}
@@ -212,6 +282,17 @@ exchange_maxima:
     next
 finish_done:
     return
+"""
+
+
+def _scalars() -> str:
+    """Scalars of an expert's tokens into row registers; all units are idle then."""
+    return f"""    gather.load LT[{LT_SCALARS}], n={LT_SCALAR_ROWS}
+    wait
+    vector.row_load LT[{LT_SCALARS}], row={INPUT_SCALE}
+    vector.row_load LT[{LT_SCALARS + 1}], row={MAXIMUM}
+    vector.row_load LT[{LT_SCALARS + 2}], row={WEIGHT}
+    vector.row_load LT[{LT_SCALARS + 3}], row={MAP}
 """
 
 

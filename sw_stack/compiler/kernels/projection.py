@@ -20,6 +20,11 @@ from hw.params import ChipParams
 
 TIERS = ("hb", "stream")
 MODES = ("full", "draft", "mxfp4")
+_WEIGHT_MODES = {
+    "full": (WeightMode.MSB, WeightMode.LSB),
+    "draft": (WeightMode.DRAFT,),
+    "mxfp4": (WeightMode.MXFP4,),
+}
 
 SEMAPHORES = """
 .semaphore wh_free 0
@@ -33,6 +38,9 @@ SEMAPHORES = """
 .semaphore lt_full 8
 .semaphore xm_free 9
 .semaphore xm_full 10
+.semaphore al_free 11          ; half of AL, in kernels whose K does not fit AL
+.semaphore al_full_hb 12       ; its activations are there; whoever loads the first weights for them waits
+.semaphore al_full_stream 13
 """
 
 REGISTERS = """
@@ -60,6 +68,8 @@ INIT = """
     wait !rt_free_hb !rt_free_stream
     wait !rt_free_hb !rt_free_stream
     wait !lt_free !xm_free
+    wait !al_free
+    wait !al_free
     return
 """
 
@@ -72,6 +82,7 @@ class TileKernel:
     blocks        token blocks M, each of R tokens
     single        K is one block
     space         AL or AV, where the activations are
+    most_groups   a smaller limit on a K block than the weight memories'
     """
 
     chip: ChipParams
@@ -80,6 +91,7 @@ class TileKernel:
     blocks: int = 1
     single: bool = False
     space: str = "AL"
+    most_groups: int | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in MODES or self.tier not in TIERS:
@@ -108,7 +120,14 @@ class TileKernel:
     def k_block(self) -> int:
         """Groups of a K block: even, and a block with all that it needs fits half a weight memory."""
         half_words_a_group = 9 if self.tier == "hb" or self.slices == 1 else 17
-        return max(2, 2 * self.half_words // half_words_a_group // 2 * 2)
+        groups = 2 * self.half_words // half_words_a_group
+        return max(2, min(groups, self.most_groups or groups) // 2 * 2)
+
+    def tiles_at_once(self, tiles: int) -> int:
+        """Product tiles (gate and up) whose chains and results fit side by side, a divisor of ``tiles``."""
+        array, pe = self.chip.array, self.chip.pe
+        most = min(array.chains, pe.rt_rows // array.rows) // (2 * self.slices)
+        return max(n for n in range(1, most + 1) if tiles % n == 0)
 
     @property
     def slot_rows(self) -> int:
@@ -145,71 +164,100 @@ class TileKernel:
             + self._block(first=False, last=True)
         )
 
-    def next_slot(self) -> str:
-        """The other slot's turn; the vector unit's commands on this one must be before."""
-        return self._swap("slot")
-
-    def _swap(self, name: str) -> str:
+    @staticmethod
+    def swap(name: str) -> str:
+        """Exchange registers ``name`` and other_``name``."""
         return f"        add temp, {name}, 0\n        add {name}, other_{name}, 0\n        add other_{name}, temp, 0\n"
 
     def _block(self, *, first: bool, last: bool) -> str:
-        scale_words = self.k_block // 2
-        groups, words, lsb = (
-            ("last_groups", "last_words", "last_lsb")
-            if last
-            else (self.k_block, scale_words + 4 * self.k_block, 4 * self.k_block)
+        text = self.load_and_multiply(
+            first=first,
+            last=last,
+            chain=0,
+            target="slot+",
+            load_waits=f" ?{self.rt_free}" if first else "",
+            signals=" !rt_full" if last else "",
         )
-        scales = "temp" if last else "half"
+        step = "" if last else f"        add act, act, {self.k_block * self.blocks}\n"
+        return text + step
+
+    def load_and_multiply(
+        self, *, first: bool, last: bool, chain: int, target: str, load_waits: str, signals: str
+    ) -> str:
+        """Load one K block of a tile and add it to its chains.
+
+        Parameters
+        ----------
+        chain : of the first token block and slice
+        target : RT row before the offset, "slot+" or "RT row of the tile +"
+        load_waits : semaphores that the first load waits for beside its buffer
+        signals : of the last MATMUL beside the buffers
+        """
+        scale_words = self.k_block // 2
+        groups, words, lsb = self.k_block, scale_words + 4 * self.k_block, 4 * self.k_block
+        lsb_at = "half" if self.tier == "hb" else f"half+{words}"
+        scales = "half"
+        lines = []
+        if last:
+            groups, words, lsb, scales = "last_groups", "last_words", "last_lsb", "temp"
+            lines.append("add temp, half, last_pad")
         memory = "WH" if self.tier == "hb" else "WL"
-        wait_slot = f" ?{self.rt_free}" if first else ""
-        lines = ["add temp, half, last_pad"] if last else []
         if self.tier == "hb":
-            lines.append(f"hb.load d=WH[{scales}], a=column, n={words} ?wh_free{wait_slot} !wh_full")
+            lines.append(f"hb.load d=WH[{scales}], a=column, n={words} ?wh_free{load_waits} !wh_full")
             lines.append(f"add column, column, {words}")
         else:
-            lines.append(f"stream.load d=WL[{scales}], n={words} ?wl_free{wait_slot} !wl_full")
-        lsb_at = "half" if self.tier == "hb" else f"half+{scale_words + 4 * self.k_block}"
+            lines.append(f"stream.load d=WL[{scales}], n={words} ?wl_free{load_waits} !wl_full")
         if self.slices == 2:
             lines.append(f"stream.load d=WL[{lsb_at}], n={lsb}{' ?wl_free' if self.tier == 'hb' else ''} !wl_full")
-        modes = {"full": (WeightMode.MSB, WeightMode.LSB), "draft": (WeightMode.DRAFT,), "mxfp4": (WeightMode.MXFP4,)}
         codes = [f"{memory}[half+{scale_words}]", f"WL[{lsb_at}]"]
         ends = (", first" if first else "") + (", last" if last else "")
-        full = " !rt_full" if last else ""
         if self.slices == 1:
-            tokens = [f" ?{memory.lower()}_full !{memory.lower()}_free{full}"]
+            tokens = [f" ?{memory.lower()}_full !{memory.lower()}_free{signals}"]
         elif self.tier == "stream":
-            tokens = [" ?wl_full", f" ?wl_full !wl_free{full}"]
+            tokens = [" ?wl_full", f" ?wl_full !wl_free{signals}"]
         else:
-            tokens = [f" !wh_free{full}", " ?wh_full ?wl_full !wl_free"]
+            tokens = [f" !wh_free{signals}", " ?wh_full ?wl_full !wl_free"]
         commands = [
-            f"array.matmul d=RT[slot+{i * self.blocks * self.chip.array.rows}], a={self.space}[act], w={codes[i]}, "
-            f"s={memory}[{scales}], n={groups}, m={self.blocks}, mode={mode.name}, chain={i * self.blocks}{ends}{token}"
-            for i, (mode, token) in enumerate(zip(modes[self.mode], tokens, strict=True))
+            f"array.matmul d=RT[{target}{i * self.blocks * self.chip.array.rows}], a={self.space}[act], w={codes[i]}, "
+            f"s={memory}[{scales}], n={groups}, m={self.blocks}, mode={mode.name}, "
+            f"chain={chain + i * self.blocks}{ends}{token}"
+            for i, (mode, token) in enumerate(zip(_WEIGHT_MODES[self.mode], tokens, strict=True))
         ]
-        # With MSB from HB the LSB slice goes first: it frees WL, then the MSB slice frees WH and fills the slot.
+        # With MSB from HB the LSB slice goes first: it frees WL, then the MSB slice frees WH and gives the signals.
         lines += commands[::-1] if self.tier == "hb" else commands
-        if not last:
-            lines.append(f"add act, act, {self.k_block * self.blocks}")
-        return "".join(f"        {line}\n" for line in lines) + self._swap("half")
+        return "".join(f"        {line}\n" for line in lines) + self.swap("half")
 
-    def merge(self, block: int, target: str, scale_row: int, bias: str | None) -> str:
-        """y = rne(rne(msb + lsb) x scale) + bias of one token block, to ``target`` (SPACE[x]); the slot is free then.
+    def merge(
+        self,
+        block: int,
+        target: str,
+        scale_row: int,
+        bias: str | None,
+        *,
+        row: str = "slot",
+        wait: str = "",
+        free: str = "",
+    ) -> str:
+        """y = rne(rne(msb + lsb) x scale) + bias of one token block, to ``target`` (SPACE[x]).
 
-        ``bias`` is an LT row and its semaphore clauses.
+        ``bias`` is an LT row and its semaphore clauses; ``row`` the tile's first RT row; ``wait`` and ``free`` are
+        clauses of the first command and of the last one that reads RT.
         """
         rows = self.chip.array.rows
         at = block * rows
-        wait = " ?rt_full" if block == 0 else ""
-        free = f" !{self.rt_free}" if block == self.blocks - 1 else ""
         lines = []
-        source = f"RT[slot+{at}]"
+        source = f"RT[{row}+{at}]"
         if self.slices == 2:
-            lines.append(
-                f"vector.add d={target}, a={source}, b=RT[slot+{at + self.blocks * rows}], n={rows}{wait}{free}"
-            )
+            lsb = f"RT[{row}+{at + self.blocks * rows}]"
+            lines.append(f"vector.add d={target}, a={source}, b={lsb}, n={rows}{wait}{free}")
             source, wait, free = target, "", ""
         lines.append(f"vector.mul d={target}, a={source}, b=ROW[{scale_row}], n={rows}{wait}{free}")
         if bias:
             place, _, clauses = bias.partition(" ")
             lines.append(f"vector.add d={target}, a={target}, b=LT[{place}], broadcast, n={rows} {clauses}")
         return "".join(f"        {line}\n" for line in lines)
+
+    def merge_slot(self, target: str, scale_row: int, bias: str | None) -> str:
+        """`merge` of the only token block from the slot, which is free then; the next slot's turn."""
+        wait, free = " ?rt_full", f" !{self.rt_free}"
+        return self.merge(0, target, scale_row, bias, wait=wait, free=free) + self.swap("slot")
