@@ -15,7 +15,7 @@ from sw_stack.reports import terminal
 if TYPE_CHECKING:
     from sw_stack.comparison.cell import CellResult
     from sw_stack.comparison.evaluate import Settings
-    from sw_stack.machines.engine.explain import PhaseRecorder
+    from sw_stack.comparison.phases import PhaseRecorder
     from sw_stack.machines.machine import Machine
 
 EXPLAIN_ROUNDS = 4
@@ -164,7 +164,7 @@ def _record(method: str, model: str, dataset: str, batch: int, machine: Machine,
     """A few rounds again, with every pass kept by phase."""
     from sw_stack.comparison.cell import CellKey
     from sw_stack.comparison.evaluate import acceptance_for, architecture, routing
-    from sw_stack.machines.engine.explain import PhaseRecorder
+    from sw_stack.comparison.phases import PhaseRecorder
     from sw_stack.machines.engine.timer import MachineTimer
     from sw_stack.workloads.datasets import dataset as dataset_of
     from sw_stack.workloads.serving import Server
@@ -194,7 +194,7 @@ def _record(method: str, model: str, dataset: str, batch: int, machine: Machine,
 
 
 def _explain(out, method: str, machine: Machine, recorder: PhaseRecorder) -> dict:
-    from sw_stack.machines.engine.explain import what_if
+    from sw_stack.comparison.phases import what_if
 
     table = terminal.table(
         *("phase", "passes", "ms / pass", "roofline ms", "bound by", "x", "critical path", "busy"),

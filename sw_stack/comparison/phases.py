@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from sw_stack.comparison.evaluate import roofline_seconds
 from sw_stack.elastic.time_predictor import PassWork
 from sw_stack.machines.engine.engine import Engine
 from sw_stack.machines.engine.schedule import NAMES, Resource
@@ -19,7 +20,8 @@ from sw_stack.workloads.pass_work import MachinePredictor, expert_share
 class Phase:
     """Sums over the passes of one kind and model.
 
-    bounds_s     resource -> seconds that it needs at its peak, all passes
+    roofline_s   every memory and all arithmetic at their peaks, all overlapped: a lower bound
+    bounds_s     resource -> seconds that it needs at its peak
     critical_ns  resource -> nanoseconds on the critical path
     busy_ns      resource -> nanoseconds of use (HB, array and vector unit: mean over PEs)
     last         the latest pass
@@ -27,20 +29,17 @@ class Phase:
 
     passes: int = 0
     seconds: float = 0.0
+    roofline_s: float = 0.0
     bounds_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     critical_ns: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     busy_ns: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     last: Pass | None = None
 
     @property
-    def roofline_s(self) -> float:
-        """The slowest resource at its peak, everything else hidden behind it: a lower bound of the phase."""
-        return max(self.bounds_s.values())
-
-    @property
     def roofline_bound(self) -> str:
-        """The resource that this is."""
-        return max(self.bounds_s, key=self.bounds_s.get)
+        """The resource that the roofline is of; with units in the memory both memories' bandwidths add."""
+        slowest = max(self.bounds_s, key=self.bounds_s.get)
+        return "both memories" if "near memory" in self.bounds_s and slowest != "arithmetic" else slowest
 
     @property
     def bound(self) -> str:
@@ -69,6 +68,7 @@ class PhaseRecorder:
         phase.passes += 1
         phase.seconds += seconds
         phase.last = one
+        phase.roofline_s += roofline_seconds(machine, work)
         if id(config) not in self._predictors:
             share = expert_share(config) if config.moe else 0.0
             self._predictors[id(config)] = MachinePredictor(machine, share)
