@@ -58,9 +58,19 @@ class _Known:
 
 
 class Generator:
-    """One program for ``chip``; ``lateness`` none, light or heavy is how late link words and host answers are."""
+    """One program for ``chip``.
 
-    def __init__(self, chip: ChipParams, seed: int, *, commands: int = 40, lateness: str = "light"):
+    Parameters
+    ----------
+    commands : int
+        How often something random is appended; bursts, loops and control make the program longer.
+    lateness : str
+        none, light or heavy: how late link words are.
+    show : bool
+        At the end send everything in RT, VT, LT and the row registers out, where memories cannot be looked into.
+    """
+
+    def __init__(self, chip: ChipParams, seed: int, *, commands: int = 40, lateness: str = "light", show: bool = False):
         self.chip, self._lateness = chip, lateness
         self._rng = np.random.default_rng([seed, len(lateness)])
         self._schedule = Schedule()
@@ -78,6 +88,8 @@ class Generator:
         self._prologue()
         for _ in range(commands):
             self._one()
+        if show:
+            self._send_everything()
         self._end_kernel()
 
     # Program parts -------------------------------------------------------------------------------------------
@@ -518,8 +530,28 @@ class Generator:
     def _random_store(self) -> None:
         found = self._run_of(self._known.xm, 24)
         if found:
-            a, n = found
-            self._add(Opcode.STORE, Unit.STORE, {"a": a, "n": n}, {("XM", a + i) for i in range(n)}, set())
+            self._store(*found)
+
+    def _send_everything(self) -> None:
+        """All rows that hold a value, through XM."""
+        known, size = self._known, self.chip.pe.xm_words
+        for register in sorted(known.rows):
+            self._add(Opcode.ROW_STORE, Unit.VECTOR, {"d": register}, set(), {("XM", register)}, row_a=register)
+            self._store(register, 1)
+        for space, places in ((VectorSource.RT, known.rt), (VectorSource.VT, known.vt), (VectorSource.LT, known.lt)):
+            left = set(places)
+            while left:
+                a, n = min(left), 1
+                while n < size and a + n in left:
+                    n += 1
+                reads, writes = {(space.name, a + i) for i in range(n)}, {("XM", i) for i in range(n)}
+                values = {"d": 0, "a": a, "n": n}
+                self._add(Opcode.MOVE, Unit.VECTOR, values, reads, writes, a_space=space, d_space=VectorTarget.XM)
+                self._store(0, n)
+                left -= {a + i for i in range(n)}
+
+    def _store(self, a: int, n: int) -> None:
+        self._add(Opcode.STORE, Unit.STORE, {"a": a, "n": n}, {("XM", a + i) for i in range(n)}, set())
 
     def _host(self) -> None:
         values = {slot: int(self._rng.integers(0, 1000)) for slot in "abd"}
@@ -610,6 +642,6 @@ class Generator:
         self._registers[register] = value
 
 
-def random_program(chip: ChipParams, seed: int, *, commands: int = 40, lateness: str = "light") -> PeProgram:
-    """A random legal program for ``chip``."""
-    return Generator(chip, seed, commands=commands, lateness=lateness).program()
+def random_program(chip: ChipParams, seed: int, **options) -> PeProgram:
+    """A random legal program for ``chip``; options of `Generator`."""
+    return Generator(chip, seed, **options).program()
