@@ -27,12 +27,12 @@ class CommandGenerator:
         self.rows = sizes.array.rows
 
     def memories(self) -> tuple[np.ndarray, np.ndarray]:
-        """Contents of _RT and _LT: two thirds calm, the rest at the edges of FP32; _LT row 0 is a map."""
+        """Contents of _RT and _LT: nine tenths calm, the rest at the edges of FP32; _LT row 0 is a map."""
         shapes = [(depth, self.sizes.array.columns) for depth in (self.sizes.pe.rt_rows, self.sizes.pe.lt_rows)]
         calm = [self.rng.normal(0, 3, shape).astype(np.float32).view(np.uint32) for shape in shapes]
         hard = [hard_values(int(np.prod(shape)), self.rng).reshape(shape) for shape in shapes]
         rt, lt = (
-            np.where(self.rng.random(c.shape) < 0.3, h, c).astype(np.uint32) for c, h in zip(calm, hard, strict=True)
+            np.where(self.rng.random(c.shape) < 0.1, h, c).astype(np.uint32) for c, h in zip(calm, hard, strict=True)
         )
         lt[0] = self.rng.permutation(3 * self.sizes.array.columns)[: self.sizes.array.columns]
         lt[1] = self.rng.normal(0, 30, self.sizes.array.columns).astype(np.float32).view(np.uint32)
@@ -101,4 +101,10 @@ class CommandGenerator:
         commands += [self.unary(*kind) for kind in product((Opcode.QUANTIZE,), _MEMORIES, (_TO_XM, _TO_AV))]
         commands += [self.absmax(*kind) for kind in product(_MEMORIES, (0, 1))]
         commands += [self.register(opcode) for opcode in VECTOR_COMMANDS if opcode >= Opcode.ROW_LOAD]
-        return [commands[i] for i in self.rng.permutation(len(commands))]
+        return [each for i in self.rng.permutation(len(commands)) for each in self._observed(commands[i])]
+
+    def _observed(self, command: VectorCommand) -> list[VectorCommand]:
+        """``command``, and the row register that it changes sent to XM before another one overwrites it."""
+        if command.opcode < Opcode.ROW_ABSMAX or command.opcode is Opcode.ROW_STORE:
+            return [command]
+        return [command, VectorCommand(Opcode.ROW_STORE, d=0, fields={"row_a": command.fields["row"]})]

@@ -53,7 +53,7 @@ def test_every_operation_and_operand():
     ran = run_commands(TINY, rt, lt, commands, gap=lambda: int(generator.rng.choice([0, 0, 1, 3])))
     _compare(TINY, rt, lt, commands, ran)
     assert {command.opcode for command in kinds} == set(VECTOR_COMMANDS)
-    assert len(kinds) == 3 * 6 * 2 * 2 * 2 + 2 * 3 * 2 + 3 * 2 + 3 * 2 + 6
+    assert len(kinds) == 3 * 6 * 2 * 2 * 2 + 2 * 3 * 2 + 3 * 2 + 2 * (3 * 2) + 2 * 5 + 1
 
 
 DEPTHS = [
@@ -138,6 +138,8 @@ def test_requantisation_by_hand():
         VectorCommand(Opcode.QUANTIZE, d=4, a=0, n=2, fields={"a_space": RT, "row_b": 3, "d_space": TO_AV}),
         VectorCommand(Opcode.QUANTIZE, d=5, a=2, n=2, fields={"a_space": RT, "row_b": 3, "d_space": TO_AV}),
         VectorCommand(Opcode.QUANTIZE, d=5, a=2, n=2, fields={"a_space": RT, "row_b": 3, "d_space": TO_XM}),
+        VectorCommand(Opcode.ROW_ABSMAX, a=1, n=1, fields={"a_space": RT, "row": 1, "first": 1}),
+        VectorCommand(Opcode.ROW_STORE, d=0, fields={"row_a": 1}),
     ]
     ran = run_commands(TINY, rt, lt, commands)
     stored = [r.writes.xm[i].astype(np.uint8).reshape(-1).view(np.float32)[:2].tolist() for i, r in enumerate(ran[4:6])]
@@ -152,6 +154,7 @@ def test_requantisation_by_hand():
         3: [1],
     }
     assert ran[8].writes.xm[1][1].astype(np.int8).tolist() == [-126, 1, 126, -4]
+    assert not ran[10].writes.xm[0].any()  # the next block starts over: its first row is all zeros
 
 
 def _edges(**fields: int) -> dict[str, int]:
