@@ -8,18 +8,15 @@ from amaranth.sim import Simulator
 
 from hw.isa.encoding import ActivationSpace, PeError, WeightSpace
 from hw.isa.modes import WeightMode
-from hw.params import ArrayParams, chip
+from hw.params import chip
 from hw.pe.array_unit import ArrayUnit
 
 TINY = chip("tiny")
+SMALL = chip("fpga-small")
 # A beat per group, an FP32 unit for each row and eight chains: a slot a cycle.
-WIDE = replace(
-    TINY,
-    array=ArrayParams(rows=2, columns=4, depth=32, dots_per_fp32=1, chains=8),
-    pe=replace(TINY.pe, rt_rows=32),
-)
+WIDE = replace(SMALL, array=replace(SMALL.array, depth=32, dots_per_fp32=1, chains=8))
 # Two code words a beat, and a long time to fetch.
-SLOW = replace(TINY, array=replace(TINY.array, depth=16), pe=replace(TINY.pe, fetch=13))
+SLOW = replace(SMALL, array=replace(SMALL.array, depth=16), pe=replace(SMALL.pe, fetch=13))
 # Latency of the array from docs/pe_array.md: operands, products, tree, hold, scale, fetch, add.
 CHIPS = {"tiny": (TINY, 1 + 3 + 10), "wide": (WIDE, 1 + 4 + 10), "slow": (SLOW, 1 + 3 + 10)}
 ONE = 0x3C00  # 1.0 in FP16
