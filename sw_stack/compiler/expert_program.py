@@ -7,7 +7,6 @@ here with `cycle_model.numerics`, as a host that knows the whole layer would.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,24 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from cycle_model.functional.rows import clamped_swiglu_row, silu_up_row
-from cycle_model.numerics import Mxfp4Weights, QuantizedActivations, QuantizedWeights, project, quantize_activations
+from cycle_model.numerics import Mxfp4Weights, QuantizedActivations, project, quantize_activations
 from hw.errors import UserError
-from hw.isa.encoding import DESCRIPTOR_VALID, record_header
-from hw.isa.program import Chunk, PeProgram
+from hw.isa.program import PeProgram
 from hw.params import ChipParams
-from sw_stack.compiler.assembler import assemble
+from sw_stack.compiler.builder import ProgramBuilder, Weights, kernel_for, tiles_of
 from sw_stack.compiler.kernels.expert import ExpertLayout
-from sw_stack.compiler.kernels.projection import INIT, REGISTERS, SEMAPHORES, TileKernel
-from sw_stack.compiler.tiles import (
-    KBlocks,
-    activation_words,
-    code_words,
-    scalar_word,
-    scale_words,
-    tile_rows,
-)
-
-Weights = QuantizedWeights | Mxfp4Weights
+from sw_stack.compiler.tiles import KBlocks, activation_words, scalar_word, tile_rows
 
 
 @dataclass(frozen=True)
@@ -77,78 +65,6 @@ class Share:
 
 ALONE = Share()
 """All outputs on one PE."""
-
-
-def slices_of(weights: Weights, mode: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """(MSB or only codes uint8 [outputs, K], scales uint16 [outputs, groups], LSB codes or None)."""
-    if isinstance(weights, Mxfp4Weights):
-        if mode != "mxfp4":
-            raise UserError(f"MXFP4 weights must run in mode 'mxfp4', not {mode!r}")
-        return weights.codes, weights.exponents.astype(np.uint16), None
-    if mode == "mxfp4":
-        raise UserError("mode 'mxfp4' must have MXFP4 weights, not INT8")
-    return weights.msb_codes, weights.scales.view(np.uint16), weights.lsb_codes if mode == "full" else None
-
-
-class ProgramBuilder:
-    """Gathers words of links, HB columns, descriptors and records while kernels are chosen."""
-
-    def __init__(self, chip: ChipParams):
-        self.chip = chip
-        self.stream: list[int] = []
-        self.aggregation: list[int] = []
-        self.hb: dict[int, int] = {}
-        self.descriptors: list[int] = []
-        self.texts: dict[str, str] = {"init": INIT}
-        self.records: list[tuple[str, list[int]]] = [("init", [])]
-
-    def call(self, kernel: str, text: str, registers: list[int]) -> None:
-        """Run ``kernel`` (defined by ``text``) with r1 ... = ``registers``."""
-        self.texts.setdefault(kernel, text)
-        self.records.append((kernel, [value & 0xFFFFFFFF for value in registers]))
-
-    def describe(self) -> int:
-        """A new descriptor, valid, of the next free HB column; its number."""
-        self.descriptors.append(DESCRIPTOR_VALID | len(self.hb))
-        return len(self.descriptors) - 1
-
-    def tiles(self, kernel: TileKernel, blocks: KBlocks, members: Sequence[tuple[Weights, slice]]) -> None:
-        """Words of tiles (weights, outputs) that are computed side by side, in the order in which they are loaded."""
-        parts = [slices_of(weights, kernel.mode) for weights, _ in members]
-        for part in blocks.parts():
-            inputs = slice(32 * part.start, 32 * part.stop)
-            for (codes, scales, lsb), (_, outputs) in zip(parts, members, strict=True):
-                words = scale_words(self.chip, scales[outputs, part]) + code_words(self.chip, codes[outputs, inputs])
-                if kernel.tier == "hb":
-                    self.hb.update(enumerate(words, len(self.hb)))
-                else:
-                    self.stream += words
-                if lsb is not None:
-                    self.stream += code_words(self.chip, lsb[outputs, inputs])
-
-    def program(self, stream_chunks: Sequence[tuple[int, int]] | None = None) -> PeProgram:
-        """The program; ``stream_chunks``: (cycle, words) of each chunk of the stream link, all at 0 by default."""
-        assembly = assemble(SEMAPHORES + REGISTERS + "".join(self.texts.values()), f"kernels of {self.chip.name}")
-        dispatch = []
-        for kernel, registers in self.records:
-            dispatch += [record_header(assembly.kernels[kernel], len(registers)), *registers]
-        chunks, at = [], 0
-        for cycle, words in stream_chunks or [(0, len(self.stream))]:
-            chunks.append(Chunk(cycle, tuple(self.stream[at : at + words])))
-            at += words
-        chunks.append(Chunk(chunks[-1].available, tuple(self.stream[at:])))
-        program = PeProgram(
-            self.chip,
-            assembly.instructions,
-            self.descriptors,
-            dispatch,
-            self.hb,
-            [chunk for chunk in chunks if chunk.words],
-            [Chunk(0, tuple(self.aggregation))] if self.aggregation else [],
-            kernels=assembly.kernels,
-        )
-        program.check()
-        return program
 
 
 def expert_ffn_program(
@@ -243,7 +159,7 @@ def _expert(
     # Gate and up.
     groups = q.shape[1] // 32
     wide = groups > chip.pe.al_groups
-    kernel = _kernel(chip, mode, item.tier, groups, "AL", chip.pe.al_groups // 2 if wide else None)
+    kernel = kernel_for(chip, mode, item.tier, groups, "AL", chip.pe.al_groups // 2 if wide else None)
     blocks = KBlocks(groups, kernel.k_block)
     descriptor = build.describe() if item.tier == "hb" else 0
     words = activation_words(chip, q, kernel.k_block)
@@ -254,7 +170,7 @@ def _expert(
         at_once = kernel.tiles_at_once(layout.product_tiles)
         name = f"gate_up_wide_{kernel.name}_{at_once}"
         text = functools.partial(layout.gate_up_wide, tiles=at_once)
-    tiles = _tiles(inner, columns)
+    tiles = tiles_of(inner, columns)
     for start in range(0, len(tiles), at_once):
         part = tiles[start : start + at_once]
         if wide:
@@ -294,10 +210,10 @@ def _expert(
 
     # Down and combination.
     groups = len(expert.down.exponents[0] if isinstance(expert.down, Mxfp4Weights) else expert.down.scales[0])
-    kernel = _kernel(chip, mode, item.tier, groups, space)
+    kernel = kernel_for(chip, mode, item.tier, groups, space)
     blocks = KBlocks(groups, kernel.k_block)
     descriptor = build.describe() if item.tier == "hb" else 0
-    for tile in _tiles(outer, columns):
+    for tile in tiles_of(outer, columns):
         build.tiles(kernel, blocks, [(expert.down, tile)])
         if expert.down_bias is not None:
             build.aggregation.append(scalar_word(chip, expert.down_bias[tile].astype(np.float32)))
@@ -306,18 +222,6 @@ def _expert(
         layout.down(kernel),
         [layout.hidden_tiles, descriptor, *blocks.registers, len(chosen)],
     )
-
-
-def _kernel(
-    chip: ChipParams, mode: str, tier: str, groups: int, space: str, most_groups: int | None = None
-) -> TileKernel:
-    """The kernel for K of ``groups``; its K blocks have at most ``most_groups``."""
-    kernel = TileKernel(chip, mode, tier, space=space, most_groups=most_groups)
-    return dataclasses.replace(kernel, single=groups <= kernel.k_block)
-
-
-def _tiles(outputs: slice, columns: int) -> list[slice]:
-    return [slice(start, start + columns) for start in range(outputs.start, outputs.stop, columns)]
 
 
 def _products(
