@@ -11,12 +11,14 @@ from hw.errors import UserError
 # Subcommand -> module; each module offers `command`, a function with a docstring worth reading as help.
 # A module is imported only when its subcommand runs (or all of them for --help), so start-up stays short.
 COMMANDS = (
+    "compare",
     "doctor",
     "dram",
     "generate",
     "list",
     "listing",
     "numerics",
+    "report",
     "run",
     "sim",
     "study",
