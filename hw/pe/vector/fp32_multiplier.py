@@ -75,7 +75,7 @@ class Fp32Multiplier(Repeated):
             product=s.product,
             left=Mux(s.room < 0, 0, Mux(zeros > s.room, s.room, zeros))[:6],
             right=Mux(s.room < 0, Mux(right > 26, 26, right), 0)[:5],
-            exponent=Mux(s.room < 0, 0, s.room) + 1,
+            exponent=(s.room + 1)[:9],  # below 1 nothing rounds up to a normal number, and it is not looked at
             is_zero=s.product == 0,
             sign=s.sign,
             is_nan=s.is_nan,
