@@ -107,7 +107,7 @@ class Pe(wiring.Component):
         m.submodules.stream = stream_unit = StreamUnit(chip)
         m.submodules.gather = gather = GatherUnit(chip)
         m.submodules.array = array = ArrayUnit(chip)
-        m.submodules.vector = vector = VectorUnit(chip)
+        m.submodules.vector = vector = VectorUnit(chip, macro=self._macro)
         m.submodules.store = store = StoreUnit(chip)
         m.submodules.host_unit = host = HostUnit(chip.pe)
         units = dict(zip(QUEUED_UNITS, (hb, stream_unit, gather, array, vector, store, host), strict=True))

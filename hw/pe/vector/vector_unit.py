@@ -60,6 +60,12 @@ class VectorUnit(wiring.Component):
     Latency and interval of every command: `hw.isa.vector_timing`. The next command may come in the cycle after ``done``
     or ``error``.
 
+    Parameters
+    ----------
+    chip : ChipParams
+    macro : bool
+        VT is macros, as of `hw.memory.sram.Sram`.
+
     Members
     -------
     go : In, 1
@@ -77,8 +83,8 @@ class VectorUnit(wiring.Component):
         Granules of C bytes.
     """
 
-    def __init__(self, chip: ChipParams):
-        self._chip = chip
+    def __init__(self, chip: ChipParams, *, macro: bool = False):
+        self._chip, self._macro = chip, macro
         pe, columns = chip.pe, chip.array.columns
         super().__init__(
             {
@@ -98,7 +104,7 @@ class VectorUnit(wiring.Component):
         chip, pe = self._chip, self._chip.pe
         rows, columns = chip.array.rows, chip.array.columns
         row_bits = (rows - 1).bit_length()
-        m.submodules.tiles = tiles = SharedSram(2, pe.vt_rows, 32 * columns)
+        m.submodules.tiles = tiles = SharedSram(2, pe.vt_rows, 32 * columns, macro=self._macro)
         m.submodules.registers = registers = RowRegisters(chip)
         m.submodules.datapath = datapath = RowDatapath(chip)
         refused = operand_error(m, chip, self.command)
