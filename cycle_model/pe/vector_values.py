@@ -31,6 +31,7 @@ class VectorValues:
             one_round = fields.get("indexed") or (opcode is Opcode.ROW_ABSMAX and fields["first"])
             if v["n"] == 0 or (one_round and v["n"] > rows):
                 raise PeStop(PeError.ILLEGAL_COMMAND)
+        self._check_addresses(command, v)
         if opcode in _BINARY:
             self._binary(opcode, fields, v)
         elif opcode in (Opcode.MOVE, Opcode.SIGMOID):
@@ -53,6 +54,24 @@ class VectorValues:
         else:
             self._scalar_operation(opcode, fields)
 
+    def _check_addresses(self, command: Command, v: dict[str, int]) -> None:
+        """PeStop where a row or piece would be outside its memory; a map takes rows modulo the memory."""
+        fields, memories, n = command.fields, self.memories, v.get("n", 1)
+        rows_used = 1 if fields.get("indexed") else n
+        if "a" in v:
+            self._sources[VectorSource(fields.get("a_space", VectorSource.LT))].check(v["a"], rows_used)
+        if fields.get("b_space") in self._sources:
+            self._sources[VectorSource(fields["b_space"])].check(v["b"], 1 if fields["broadcast"] else n)
+        if command.opcode is Opcode.QUANTIZE:
+            target = memories.av if fields["d_space"] == VectorTarget.AV else memories.xm
+            pieces = -(-n // memories.rows)
+            target.check_groups((v["d"] + pieces - 1) // (32 // memories.columns), 1)
+        elif "d" in v and v["d"] + rows_used > self._target_rows(fields.get("d_space", VectorTarget.XM)):
+            raise PeStop(PeError.ADDRESS)
+
+    def _target_rows(self, space: int) -> int:
+        return len(self.memories.vt.written) if space == VectorTarget.VT else self.memories.xm_words
+
     def _rows(self, space: int, address: int, count: int) -> np.ndarray:
         """uint32 [count, columns], a copy."""
         return self._sources[VectorSource(space)].read(address, count).copy().view("<u4")
@@ -62,7 +81,6 @@ class VectorValues:
         data = np.ascontiguousarray(rows).view(np.uint8).reshape(-1)
         memory = self.memories.vt if space == VectorTarget.VT else self.memories.xm
         grains = self.memories.word_bytes // memory.grain
-        memory.check(address * grains, len(rows) * grains)
         memory.write(address * grains, data)
 
     def _scalars(self, register: int) -> np.ndarray:
@@ -78,20 +96,12 @@ class VectorValues:
     def _binary(self, opcode: Opcode, fields: dict[str, int], v: dict[str, int]) -> None:
         n, rows = v["n"], self.memories.rows
         source = self._sources[VectorSource(fields["a_space"])]
-        target_size = len(self.memories.vt.written) if fields["d_space"] == VectorTarget.VT else self.memories.xm_words
         a_places, d_places = v["a"] + np.arange(n), v["d"] + np.arange(n)
         b_places = None
         if fields["indexed"]:
-            source.check(v["a"], 1)
-            if v["d"] >= target_size:
-                raise PeStop(PeError.ADDRESS)
             offsets = self._scalars(fields["map"])[:n].astype(np.int64)
             a_places = (v["a"] + offsets) % len(source.written)
-            d_places = (v["d"] + offsets) % target_size
-        else:
-            source.check(v["a"], n)
-            if v["d"] + n > target_size:
-                raise PeStop(PeError.ADDRESS)
+            d_places = (v["d"] + offsets) % self._target_rows(fields["d_space"])
         if fields["b_space"] == VectorSource.IMMEDIATE:
             b = np.full((1, 1), v["b"], np.uint32)
         elif fields["b_space"] == VectorSource.ROW:

@@ -24,6 +24,7 @@ from hw.isa.encoding import (
     unpack,
 )
 from sw_stack.compiler.assembler import assemble, assemble_file
+from sw_stack.compiler.command_reference import PAGE, command_reference
 from sw_stack.compiler.disassembler import disassemble, listing
 
 
@@ -163,3 +164,8 @@ def test_mistakes_name_file_and_line(text, message):
     with pytest.raises(UserError, match=message) as caught:
         assemble(text, "x.s")
     assert str(caught.value).startswith("x.s:")
+
+
+def test_the_command_reference_is_up_to_date():
+    """docs/pe_commands.md is what the encoding generates today."""
+    assert PAGE.read_text() == command_reference()
