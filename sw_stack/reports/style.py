@@ -19,7 +19,7 @@ _MACHINES = {
     "xpu-logicpim": ("#CC79A7", "P", "-"),
     "xpu-nmp": ("#E69F00", "<", "-"),
 }
-_OTHERS = tuple((color, marker, ":") for color in ("#56B4E9", "#999999", "#F0E442") for marker in "*hpX8")
+_OTHERS = tuple((("#56B4E9", "#999999", "#8B6508")[i % 3], "*hpX8"[i % 5], ":") for i in range(15))
 PARTS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#999999", "#F0E442", "#000000", "#882255")
 """Parts of a stacked bar, in the order in which they are stacked."""
 HATCH_ASSUMED = "///"

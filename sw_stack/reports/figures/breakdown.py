@@ -20,7 +20,13 @@ def shown_workloads(results: Results) -> list[tuple[str, str, int]]:
     return [(model, dataset, batch) for batch in dict.fromkeys((batches[0], batches[-1]))]
 
 
-def _stacked(results: Results, parts_of: Callable[[CellResult], dict[str, float]], unit: str, band) -> Figure | None:
+def _stacked(
+    results: Results,
+    parts_of: Callable[[CellResult], dict[str, float]],
+    unit: str,
+    band: Callable[[CellResult], tuple[float, float]] | None,
+    left_out: frozenset[str] = frozenset(),
+) -> Figure | None:
     if not any(cell.fits for cell in results.cells):
         return None
     best = best_methods(results.cells)
@@ -29,9 +35,10 @@ def _stacked(results: Results, parts_of: Callable[[CellResult], dict[str, float]
         return None
     figure = Figure(figsize=(11.5, 4.6), layout="constrained")
     panels = figure.subplots(1, len(workloads), squeeze=False)[0]
-    parts = list(dict.fromkeys(p for w in workloads for cell in best[w].values() for p in parts_of(cell)))
+    shown = [cell for w in workloads for name, cell in best[w].items() if name not in left_out]
+    parts = list(dict.fromkeys(p for cell in shown for p in parts_of(cell)))
     for axes, workload in zip(panels, workloads, strict=True):
-        names = [name for name in machines_of(results) if name in best[workload]]
+        names = [name for name in machines_of(results) if name in best[workload] and name not in left_out]
         bottom = np.zeros(len(names))
         for color, part in zip(PARTS * 3, parts, strict=False):
             heights = np.array([parts_of(best[workload][name]).get(part, 0.0) for name in names])
@@ -56,7 +63,7 @@ def time_breakdown(results: Results) -> Figure | None:
 
 
 def energy_breakdown(results: Results) -> Figure | None:
-    """Energy per token by component, with the band of the sum."""
+    """Energy per token by component, with the band of the sum; GPUs, which have board power only, left out."""
 
     def parts(cell: CellResult) -> dict[str, float]:
         return {name: 1e-9 * values[1] for name, values in cell.energy_pj.items()}
@@ -64,4 +71,5 @@ def energy_breakdown(results: Results) -> Figure | None:
     def band(cell: CellResult) -> tuple[float, float]:
         return 1e-9 * cell.energy("low"), 1e-9 * cell.energy("high")
 
-    return _stacked(results, parts, "energy per token (mJ)", band)
+    gpus = frozenset(name for name, machine in results.notes.get("machines", {}).items() if machine["gpu"])
+    return _stacked(results, parts, "energy per token (mJ)", band, gpus)

@@ -80,7 +80,9 @@ def crossover_figure(results: Results) -> Figure | None:
     if gain.min() < 1 < gain.max():
         axes.contour(np.arange(gain.shape[0]), np.arange(gain.shape[1]), gain.T, [1.0], colors="black")
     for (i, k), value in np.ndenumerate(gain):
-        axes.annotate(f"{value:.2f}", (i, k), ha="center", va="center", fontsize=7)
+        shade = image.norm(value)
+        color = "white" if shade < 0.2 or shade > 0.8 else "black"
+        axes.annotate(f"{value:.2f}", (i, k), ha="center", va="center", fontsize=7, color=color)
     axes.set_xticks(range(len(data["batches"])), [str(b) for b in data["batches"]])
     axes.set_yticks(range(len(data["acceptances"])), [f"{a:.2f}" for a in data["acceptances"]])
     tidy(axes, data.get("title", ""), "batch (sequences)", "acceptance per drafted token (share)")
