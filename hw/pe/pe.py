@@ -9,7 +9,7 @@ from hw.isa import HbCommand
 from hw.isa.encoding import Unit
 from hw.memory.hb_controller import HbController
 from hw.memory.hb_types import HbPinsSignature
-from hw.memory.sram import SharedSram, Sram
+from hw.memory.sram import SharedSram, Sram, WritePort
 from hw.params import ChipParams
 from hw.pe.array_unit import ArrayUnit, in_flight
 from hw.pe.command_queue import CommandQueue
@@ -76,10 +76,13 @@ class Pe(wiring.Component):
     status : Out, PeStatus
     counters : Out, CounterValues
     trace : Out, TracePort
+
+    Once elaborated, ``writes`` holds the write ports of WH, WL, AL, AV, LT and XM for simulations that look at them.
     """
 
     def __init__(self, chip: ChipParams, *, macro: bool = False):
         self._chip, self._macro = chip, macro
+        self.writes: dict[str, WritePort] = {}
         word = unsigned(32 * chip.array.columns)
         super().__init__(
             {
@@ -177,9 +180,11 @@ class Pe(wiring.Component):
             ("xm", xm, vector.xm, units[Unit.STORE].read),
         ):
             add_repeated(m, name, memory, platform)
+            self.writes[name.upper()] = memory.write
             connect(m, writer, memory.write)
             connect(m, reader, memory.read)
         add_repeated(m, "av", av, platform)
+        self.writes |= {"AV": av.write, "LT": lt.write}
         connect(m, array.av, av.read)
         pieces = 32 // chip.array.columns  # of a row in a group word
         lane = vector.av.row * pieces + vector.av.piece % pieces
