@@ -4,13 +4,17 @@ import dataclasses
 import os
 
 import cocotb
+import numpy as np
 
 from cycle_model.pe.exact import exact
+from cycle_model.pe.fast import fast
 from cycle_model.pe.functional import functional
 from hw.isa.result import RunResult
 from hw.params import chip
+from sw_stack.compiler.expert_program import read_rows
 from verification.bench.pe_cocotb import VerilogPe
 from verification.programs.equality import Compared, compare
+from verification.programs.expert_cases import random_case
 from verification.programs.generator import random_program
 from verification.programs.golden import GOLDEN
 
@@ -55,3 +59,18 @@ async def golden_programs(dut):
                 zip(golden.start, golden.done, strict=True)
             ), name
             assert (result.cycles, tuple(result.state.out)) == (golden.cycles, golden.out), name
+
+
+@cocotb.test()
+@cocotb.parametrize(tier=["draft", "resident", "not resident"])
+async def expert_ffn(dut, tier):
+    """A whole expert, gate to residual: the runtime's bits, and the models' cycles."""
+    params = chip(os.environ["CHIP"])
+    case = random_case(5, outputs=32, hidden=32, experts=1, k=1, tokens=1)
+    mode = "draft" if tier == "draft" else "full"
+    program = case.program(params, mode, "stream" if tier == "not resident" else "hb")
+    result = await VerilogPe(dut, params).run(program)
+    compared = compare([result, seen_outside(functional(program)), exact(program), fast(program)])
+    rows = read_rows(params, result.state.out, 1, 32)
+    np.testing.assert_array_equal(rows.view(np.uint32), case.expected(mode).view(np.uint32))
+    dut._log.info(f"{tier}: {result.cycles} cycles, {compared}")

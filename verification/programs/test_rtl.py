@@ -1,0 +1,55 @@
+"""Random programs and whole experts on RTL: in Amaranth's simulator with every memory seen, and as exported Verilog."""
+
+import pytest
+
+from hw.params import chip
+from verification.bench.cocotb_runner import simulate
+from verification.programs.equality import assert_levels_equal
+from verification.programs.generator import random_program
+
+EVERY = ("functional", "exact", "fast", "rtl")
+
+
+@pytest.mark.parametrize(("name", "lateness"), [("tiny", "none"), ("tiny", "heavy"), ("fpga-small", "light")])
+def test_random_program(name, lateness, record_property):
+    """Every memory entry, word sent, start, done, total and counter is equal at functional, exact, fast and RTL."""
+    compared = assert_levels_equal(random_program(chip(name), 400, commands=14, lateness=lateness), EVERY)
+    record_property("compared", str(compared))
+    print(compared)
+    assert min(compared.values, compared.times, compared.counters) > 100
+
+
+def test_exported_verilog(monkeypatch):
+    """Icarus, fpga-small: a random program, and a whole expert in draft mode, resident and streamed."""
+    monkeypatch.setenv("PE_PROGRAMS", "1")
+    outcome = simulate("pe", "fpga-small", "icarus")
+    assert len(outcome.passed) == 5
+
+
+def test_exported_verilog_of_the_hand_worked_chip():
+    """Icarus, tiny: the programs encoded by hand, to the cycle."""
+    assert simulate("pe", "tiny", "icarus", tests="golden_programs").passed == ["golden_programs"]
+
+
+@pytest.mark.full
+def test_exported_verilog_at_length(monkeypatch):
+    """Verilator, tiny: 150 random programs, the hand-worked ones, and whole experts."""
+    monkeypatch.setenv("PE_PROGRAMS", "150")
+    assert len(simulate("pe", "tiny", "verilator").passed) == 5
+
+
+@pytest.mark.full
+def test_rtl_reaches_what_the_models_reach():
+    """Amaranth's simulator: random programs until every bin of coverage is hit at RTL too."""
+    from verification.programs.coverage import OUT_OF_REACH, all_bins, covered
+
+    missing = all_bins() - set(OUT_OF_REACH)
+    for seed in range(400):
+        program = random_program(chip("tiny"), seed, commands=60, lateness=("none", "light", "heavy")[seed % 3])
+        reached = set(covered(program)) & missing
+        if reached:
+            assert_levels_equal(program, ("exact", "rtl"))
+            missing -= reached
+        if not missing:
+            return
+    raise AssertionError(f"not reached: {sorted(missing)[:8]}")
