@@ -17,6 +17,8 @@ from hw.params import ChipParams
 from hw.pe.expert_router import ExpertRouter
 from hw.pe.hotness import Hotness
 from hw.pe.pe import Pe
+from hw.pe.vector.lane import VectorLane
+from hw.pe.vector.sigmoid import SigmoidUnit
 from hw.pe.vector.vector_unit import VectorUnit
 
 
@@ -42,6 +44,8 @@ BLOCKS: dict[str, Block] = {
     "hotness": Block("routing counters and the next hot set", lambda chip: Hotness(chip.routing)),
     "pe_array": Block("weight feed, MAC array and group accumulator", lambda chip: PeArray(chip.array)),
     "hb_controller": Block("controller of one hybrid-bonded DRAM bank", lambda chip: HbController(chip.hb)),
+    "vector_lane": Block("arithmetic of one column of the vector unit", VectorLane),
+    "sigmoid_unit": Block("sigmoid by table and cubic polynomial", SigmoidUnit),
     "vector_unit": Block("FP32 operations on rows, row maxima, sigmoid, requantisation", VectorUnit),
     "pe": Block("processing element: sequencer, units, memories, array, HB controller", Pe),
 }
