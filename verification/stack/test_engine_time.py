@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hw.errors import UserError
-from sw_stack.compiler.dispatch import Tier
+from sw_stack.compiler.dispatch import Dispatch, Tier
 from sw_stack.elastic.hb_share import HbShare
 from sw_stack.machines.catalogue import machine
 from sw_stack.machines.engine.engine import Engine
@@ -38,6 +38,22 @@ def test_one_projection_worked_by_hand():
     assert act[Resource.LPDDR, END_NS] < 0  # nothing from outside
     assert result.counts.hb_read_bytes == 17408
     assert result.counts.array_macs_full == 2 * 4 * 512 * 32
+
+
+def test_two_projections_share_the_arrays():
+    """64 tokens x 512 inputs x 2,048 outputs on 32 PEs, twice: two tiles a PE each, the second behind the first.
+
+    A tile is 2 slices x 2 pairs of token blocks x (8 + 16 x 2 x 8) = 1,056 ns. Activations: 64 x 516 B / 32 + 10 =
+    1,042 ns each; weights (272 columns, precharge at edge 281) are there at 704 ns. So the arrays work from 1,042 to
+    3,154 and from there to 5,266 ns.
+    """
+    engine = Engine(machine("elmoe3d-8gb"), small_model(), mapping="output-parallel")
+    one = one_projection(64, 512, 2048, Tier.HB)
+    acts = engine.replay(Dispatch(np.concatenate([one.records, one.records]), one.names)).acts
+    assert acts[0, Resource.GATHER_IN, END_NS] == pytest.approx(1042)
+    assert acts[0, Resource.HB, END_NS] == 704
+    assert acts[0, Resource.ARRAY, (START_NS, END_NS)] == pytest.approx([1042, 3154])
+    assert acts[1, Resource.ARRAY, (START_NS, END_NS)] == pytest.approx([3154, 5266])
 
 
 @pytest.mark.parametrize("name", PROCESSORS)
