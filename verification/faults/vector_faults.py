@@ -73,7 +73,7 @@ _VALUES = (
     Fault(
         name="divide-one-bit-short",
         file=_DIVIDER,
-        before="small = ~s.quotient[-1]",
+        before="small = ~s.digits[-1]",
         after="small = Const(0, 1)",
         reason="Quotients below 1 are not normalised.",
     ),
