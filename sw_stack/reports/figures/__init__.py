@@ -33,8 +33,8 @@ DRAWINGS = (
     Drawing("cells", "Every cell", "Speed against the xPU. Hatched: acceptance or locality was neither measured nor"
             " published for that model and dataset.", cells_figure),
     Drawing("time", "Where the time goes", "Time per token along the critical path, by resource.", time_breakdown),
-    Drawing("energy-parts", "Where the energy goes", "Energy per token by component, GPUs apart; the whisker spans the low and"
-            " the high sum.", energy_breakdown),
+    Drawing("energy-parts", "Where the energy goes", "Energy per token by component, GPUs apart; the whisker is the"
+            " table's band.", energy_breakdown),
     Drawing("roofline", "Roofline", "Achieved arithmetic against arithmetic per byte read from any memory.",
             roofline_figure),
     Drawing("fidelity", "What fidelity adds", "Simulated time over roofline time: 1 would mean that nothing but peak"
