@@ -21,6 +21,8 @@ row_bytes = "16 KiB"
 temperature_c = "95 C"
 [lpddr]
 bandwidth = "51.2 GB/s"
+[lpddr.organization]
+row_bytes = "4 KiB"
 [lpddr.timing]
 tRCD_ns = "0.02 us"
 [links]
@@ -48,7 +50,8 @@ def test_fields_are_replaced_and_the_rest_inherited(tmp_path):
     assert m.lpddr_gb_per_s == pytest.approx(51.2) and m.lpddr.organization.channels == 4
     assert m.lpddr.timing.tRCD_ns == pytest.approx(20)
     assert (m.links.stream_gb_per_s.value, m.links.stream_gb_per_s.kind) == (pytest.approx(64), "assumed")
-    assert m.static.logic_w.value == pytest.approx(0.25)
+    assert m.lpddr.organization.row_bytes == 4096
+    assert (m.static.logic_w.value, m.static.logic_w.low, m.static.logic_w.high) == (pytest.approx(0.25), None, None)
     assert energy_table(m).prices["hb_read_bytes"][2].value == pytest.approx(0.66)
     assert (m.links.hop_ns, m.host, m.mappings, m.hb_use) == (base.links.hop_ns, base.host, base.mappings, base.hb_use)
     assert "my.toml" in m.definition and "my.toml" in m.links.stream_gb_per_s.source

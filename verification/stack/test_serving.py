@@ -14,7 +14,7 @@ from sw_stack.machines.catalogue import machine
 from sw_stack.machines.engine.workload import PassKind
 from sw_stack.models.catalogue import model
 from sw_stack.workloads.acceptance import PAPER_RANGE, acceptance_of, constant, measured
-from sw_stack.workloads.acceptance_export import width_exponents
+from sw_stack.workloads.acceptance_export import export, width_exponents
 from sw_stack.workloads.datasets import DATASETS, EAGLE_LENGTHS, accept_length, chain_acceptance, dataset
 from sw_stack.workloads.generator import generate
 from sw_stack.workloads.generator_presets import preset
@@ -107,6 +107,27 @@ def test_width_exponent_by_hand():
     assert (first, later) == pytest.approx((0.5, 0.0))
 
 
+def test_export_takes_what_serving_needs():
+    """Chains of the methods with drafters, width exponents of all, the fit; incomplete or foreign files are refused."""
+    base = {"scheme": "augmented", "fraction": 0.5, "policy": "hot"}
+    cells = [
+        base | {"method": "elastic", "tree": "5", "acceptance_by_position": [0.5] * 5},
+        base | {"method": "slm", "tree": "5", "acceptance_by_position": [0.4] * 5},
+        base | {"method": "slm", "tree": "2x4", "acceptance_by_position": [0.4**0.5, 0.4]},
+        base | {"method": "slm", "tree": "8", "acceptance_by_position": [0.1] * 8, "fraction": 1.0},
+    ]
+    fit = {"schemes": ["int8"], "coefficients": [1], "resampled_coefficients": [[0.123456]], "rows": 1}
+    study = {"format": "elmoe3d-study", "provenance": {"seed": 0}, "cells": cells, "fit": fit}
+    found = export(study)
+    assert found["chains"] == {"slm": [0.4] * 5}
+    assert found["width"] == {"elastic": [0, 0], "slm": [0.5, 0.0]}
+    assert found["fit"]["resampled_coefficients"] == [[0.12346]]
+    with pytest.raises(UserError, match="a chain of 5 of slm"):
+        export(study | {"cells": cells[:1] + cells[2:]})
+    with pytest.raises(UserError, match="that elmoe3d study wrote"):
+        export({"format": "other"})
+
+
 # --- routing ---------------------------------------------------------------------------------------------------
 
 
@@ -189,6 +210,34 @@ def test_elastic_round_follows_the_contract(traces):
         assert verify.expert_tokens.sum() == 14 * 24 * 4
         assert (one.new_tokens >= 1).all() and (one.new_tokens <= 3).all()
         assert 0 < one.coverage <= 1
+
+
+def test_rounds_walk_along_the_trace(traces):
+    """Plain decoding of one sequence uses the experts of consecutive tokens, wrapping round within a sequence."""
+    run = server(traces, batch=1, rounds=5)
+    start = int(run.source.rows(np.array([0]), np.array([0]))[0, 0])
+    first, last = (int(x) for x in run.source.trace.offsets[start // 160 : start // 160 + 2])
+    for n, one in enumerate(run.run()):
+        row = first + (start - first + n) % (last - first)
+        used = np.flatnonzero(one.steps[0].one.expert_tokens[3])
+        assert used.tolist() == sorted(traces[GPT].experts[row, 3].tolist())
+
+
+def test_hot_set_follows_the_drafts(traces):
+    """The next set is the most wanted of the draft's tokens; what the verification streamed enters for nothing."""
+    run = server(traces, method="elastic", rounds=6)
+    changed, paid, free = 0, 0, 0
+    for one in run.run():
+        verify = one.steps[-1].one
+        if verify.next_resident is not None:
+            changed += 1
+            entering = verify.next_resident & ~verify.resident
+            streamed = (verify.expert_tokens > 0)[:, :, None] & ~verify.resident
+            paid += int((entering & ~streamed)[:, :, 0].sum())
+            free += int((entering & streamed)[:, :, 0].sum())
+    assert changed >= 4 and free > 0
+    assert run.hot_set.paid_bytes == paid * run.hot_set.sizes.msb_bytes
+    assert run.hot_set.free_bytes == free * run.hot_set.sizes.msb_bytes
 
 
 def test_other_methods_use_their_own_weights(traces):
@@ -355,6 +404,13 @@ def test_arrivals_are_served_in_order_and_whole(traces):
         assert request.time_per_output_token_s > 0
     busy = sum(one.seconds for one in rounds)
     assert run.clock_s >= busy
+
+
+def test_drafts_never_give_more_than_was_asked_for(traces):
+    """With every draft accepted, requests of 9 tokens still get 9: one by prefill, six and two by rounds."""
+    asked = {"rounds": None, "prompt_tokens": 20, "output_tokens": 9, "arrivals": Arrivals(1e6, 4)}
+    run = server(traces, batch=4, method="eagle", acceptance=constant("eagle", 1.0), **asked)
+    assert [one.new_tokens.tolist() for one in run.run()] == [[6] * 4, [2] * 4]
 
 
 def test_poisson_rate():
