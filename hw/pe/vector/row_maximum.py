@@ -1,6 +1,6 @@
 """The largest absolute value of a row."""
 
-from amaranth.hdl import Cat, Const, Module, Mux
+from amaranth.hdl import Const, Module, Mux
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -36,13 +36,14 @@ class RowMaximum(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         columns = self._chip.array.columns
-        levels = max(1, (columns - 1).bit_length())
+        levels = (columns - 1).bit_length()  # a power of two of columns
         cuts = spread(self.latency, levels)
         heads = [canonical_magnitude(self.magnitudes[c]) for c in range(columns)]
         for level in range(1, levels + 1):
-            heads += [Const(0, 31)] * (len(heads) % 2)
             pairs = zip(heads[::2], heads[1::2], strict=True)
             winners = {f"level_{level}_{i}": Mux(a < b, b, a) for i, (a, b) in enumerate(pairs)}
             heads = list(vars(cut(m, Const(1), level in cuts, **winners)).values())
-        m.d.comb += self.maximum.eq(Cat(heads[0], Const(0, 1)))
+        if not levels:  # a single column: nothing to compare, but the row still takes its cycle
+            heads = [cut(m, Const(1), True, only=heads[0]).only]
+        m.d.comb += self.maximum.eq(heads[0])
         return m
