@@ -61,7 +61,8 @@ def _models() -> Table:
     return table
 
 
-def _workloads() -> Table:
+def _workloads() -> Group:
+    from sw_stack.workloads.datasets import DATASETS, EAGLE_LENGTHS
     from sw_stack.workloads.generator_presets import PRESETS
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -71,7 +72,18 @@ def _workloads() -> Table:
         params = preset.params
         experts = f"{params.top_k} of {params.num_experts}"
         table.add_row(name, experts, str(params.layers), str(preset.sequence_tokens), preset.kind, preset.source)
-    return table
+    sets = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for title in (
+        "data set (--dataset)",
+        "prompt + output tokens",
+        "what",
+        "published tokens per round of EAGLE heads",
+    ):
+        sets.add_column(title)
+    for name, data in DATASETS.items():
+        lengths = [f"{m} {length.tokens.value:g}" for (m, d), length in EAGLE_LENGTHS.items() if d == name]
+        sets.add_row(name, f"{data.prompt_tokens} + {data.output_tokens}", data.note, ", ".join(lengths))
+    return Group(table, sets)
 
 
 def _machines() -> Group:

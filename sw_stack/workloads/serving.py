@@ -91,7 +91,7 @@ class Server:
         self.requests: list[Request] = []
         self.clock_s = 0.0
         self._waiting = serving.arrivals.requests(serving) if serving.arrivals else []
-        self._slots = self._begin()
+        self._slots = Slots.of(serving, self._rng)
         self._residency = Residency(machine, config, serving, self.share, self.predictor, own)
         self.hot_set = self._hot_set()
         self.meter = TrafficMeter(config, self.hot_set, self.reads, own, self.share)
@@ -112,13 +112,6 @@ class Server:
             return HbShare(dense, None, 0)
         kv = s.batch * (s.prompt_tokens + s.output_tokens) * kv_bytes_per_position(self.config)
         return HbShare.of_capacity(self.machine.hb_capacity_bytes, dense, kv, moe_layers)
-
-    def _begin(self) -> Slots:
-        s, n = self.serving, self.serving.batch
-        if s.arrivals:
-            return Slots(np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.bool_), [None] * n)
-        done = self._rng.integers(0, s.output_tokens, n)
-        return Slots(s.prompt_tokens + done, s.output_tokens - done, np.ones(n, np.bool_), [None] * n)
 
     def _hot_set(self) -> HotSet:
         """The hot set filled from the tokens before the newest, and why its allocation was chosen."""
@@ -310,20 +303,17 @@ class Server:
             steps.append(self._step(self.config, one, self._work))
             request.first_token_s = self.clock_s
             self.source.advance(np.array([slot]), np.array([request.prompt_tokens]))
-            self._slots.kv[slot], self._slots.left[slot] = request.prompt_tokens, request.output_tokens - 1
-            self._slots.active[slot], self._slots.request[slot] = True, request
+            self._slots.occupy(slot, request.prompt_tokens, request.output_tokens - 1, request)
             if self._slots.left[slot] == 0:
                 self._end(slot)
         return steps
 
     def _finish(self, slots: np.ndarray, new: np.ndarray) -> None:
-        self._slots.kv[slots] += new
-        self._slots.left[slots] -= new
-        for slot in slots[self._slots.left[slots] == 0]:
+        for slot in self._slots.commit(slots, new):
             if self.serving.arrivals:
                 self._end(slot)
             else:  # the steady state: the next request begins at once, its prefill not counted
-                self._slots.kv[slot], self._slots.left[slot] = self.serving.prompt_tokens, self.serving.output_tokens
+                self._slots.occupy(slot, self.serving.prompt_tokens, self.serving.output_tokens)
                 self.source.begin(slot)
 
     def _end(self, slot: int) -> None:
