@@ -104,6 +104,8 @@ def run(records, work, rates, clocks, shape, banks, scale, start_ns, acts, busy,
     array_act = np.full(pes, NOTHING, np.int64)
     gate = np.full(pes, start_ns)  # loads of a PE may not start earlier: its buffer is full
     hb_end = np.zeros(pes)
+    gap = np.full(2, start_ns)  # idle time of the aggregation link before results that are booked already
+    gap_act = np.full(1, NOTHING, np.int64)
     latest, latest_act = start_ns, NOTHING
     end_of_all = start_ns
     for i in range(n):
@@ -122,14 +124,20 @@ def run(records, work, rates, clocks, shape, banks, scale, start_ns, acts, busy,
 
         # The combined rows of a layer, and activations of a product, over the aggregation link.
         if in_bytes[i] > 0:
-            begin, why = ready, cause
-            if free[_AGGREGATION] > begin:
-                begin, why = free[_AGGREGATION], free_act[_AGGREGATION]
             duration = (in_bytes[i] * rates.aggregation_ns_per_byte + rates.hop_ns) * scale[_AGGREGATION]
+            begin, why = ready, cause
+            if gap[0] > begin:
+                begin, why = gap[0], gap_act[0]
+            if begin + duration <= gap[1]:
+                gap[0], gap_act[0] = begin + duration, base + _GATHER
+            else:
+                begin, why = ready, cause
+                if free[_AGGREGATION] > begin:
+                    begin, why = free[_AGGREGATION], free_act[_AGGREGATION]
+                free[_AGGREGATION], free_act[_AGGREGATION] = begin + duration, base + _GATHER
             _note(acts, i, _GATHER, begin, begin, begin + duration, why)
             busy[_AGGREGATION] += duration
             ready, cause = begin + duration, base + _GATHER
-            free[_AGGREGATION], free_act[_AGGREGATION] = ready, cause
 
         if q.kernel == _HOST_KERNEL:
             begin, why = ready, cause
@@ -176,7 +184,7 @@ def run(records, work, rates, clocks, shape, banks, scale, start_ns, acts, busy,
                 _note(acts, i, _VECTOR, there, there, there + vector, base + _NEAR)
                 busy[_VECTOR] += vector
                 end, act = there + vector, base + _VECTOR
-                end, act = _results(acts, i, out_bytes[i], rates, scale, free, free_act, busy, end, act)
+                end, act = _results(acts, i, out_bytes[i], rates, scale, free, free_act, gap, gap_act, busy, end, act)
                 finish[i], finish_act[i] = end, act
                 if end > latest:
                     latest, latest_act = end, act
@@ -318,7 +326,9 @@ def run(records, work, rates, clocks, shape, banks, scale, start_ns, acts, busy,
         busy[_VECTOR] += units[i] * one / pes
         _note(acts, i, _VECTOR, start, begin, end, why)
         free[_VECTOR], free_act[_VECTOR] = end, base + _VECTOR
-        end, act = _results(acts, i, out_bytes[i], rates, scale, free, free_act, busy, end, base + _VECTOR)
+        end, act = _results(
+            acts, i, out_bytes[i], rates, scale, free, free_act, gap, gap_act, busy, end, base + _VECTOR
+        )
         finish[i], finish_act[i] = end, act
         if end > latest:
             latest, latest_act = end, act
@@ -342,12 +352,14 @@ def _note(acts, record, resource, start, begin, end, cause):
 
 
 @njit(inline="always")
-def _results(acts, i, size, rates, scale, free, free_act, busy, end, act):
-    """Results over the aggregation link."""
+def _results(acts, i, size, rates, scale, free, free_act, gap, gap_act, busy, end, act):
+    """Results over the aggregation link; the time before them stays open for activations of later records."""
     if size > 0:
         begin, why = end, act
         if free[_AGGREGATION] > begin:
             begin, why = free[_AGGREGATION], free_act[_AGGREGATION]
+        else:
+            gap[0], gap[1], gap_act[0] = free[_AGGREGATION], begin, free_act[_AGGREGATION]
         duration = (size * rates.aggregation_ns_per_byte + rates.hop_ns) * scale[_AGGREGATION]
         end, act = begin + duration, i * RESOURCES + _AGGREGATION
         _note(acts, i, _AGGREGATION, begin, begin, end, why)
