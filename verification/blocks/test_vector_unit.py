@@ -89,13 +89,14 @@ def test_one_token():
     sizes = replace(TINY, array=array)
     generator = CommandGenerator(sizes, 48)
     rt, lt = generator.memories()
+    lt[3], rt[4:10] = 0, np.arange(7, 1, -1, dtype=np.float32).view(np.uint32)[:, None]  # row maxima fall
     commands = generator.preparation()
     for opcode, fields in (
         (Opcode.ROW_ABSMAX, {"a_space": RT, "row": 3}),
         (Opcode.MUL, {"a_space": RT, "b_space": ROW, "row_b": 3, "d_space": TO_XM}),
         (Opcode.QUANTIZE, {"a_space": RT, "row_b": 1, "d_space": TO_AV}),
     ):
-        commands.append(VectorCommand(opcode, a=4, d=5, n=7, fields=fields))
+        commands.append(VectorCommand(opcode, a=4, d=5, n=6, fields=fields))
     commands.append(VectorCommand(Opcode.ROW_SCALE, fields={"row": 4, "row_a": 3}))
     commands += generator.contents()
     _compare(sizes, rt, lt, commands, run_commands(sizes, rt, lt, commands))
