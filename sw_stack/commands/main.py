@@ -12,6 +12,7 @@ from hw.errors import UserError
 # A module is imported only when its subcommand runs (or all of them for --help), so start-up stays short.
 COMMANDS = (
     "compare",
+    "compile",
     "doctor",
     "dram",
     "generate",
