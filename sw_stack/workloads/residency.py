@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sw_stack.elastic.drafters.protocol import WeightReads
 from sw_stack.elastic.hb_share import HbShare
 from sw_stack.elastic.hot_set import HotSet
 from sw_stack.elastic.scheduler import DepthScheduler
@@ -51,6 +52,9 @@ class Residency:
 
     def choose(self, counts: np.ndarray, tokens: int, kv_bytes: int, acceptance: Acceptance | None) -> HotSet:
         """The hot set filled from ``counts`` [MoE layers, experts] over ``tokens``."""
+        if READS[self.serving.method] is WeightReads.COPY:
+            self.reason = "msb-only: experts of the 4-bit copy, which has one slice"
+            return self._filled("msb-only", counts, tokens)
         if self.machine.hb_use is not HbUse.MSB_SLICES:
             self.reason = f"whole: the machine has {self.machine.hb_use.value}"
             return self._filled("whole", counts, tokens)

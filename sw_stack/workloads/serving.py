@@ -190,9 +190,11 @@ class Server:
                 expert_tokens=expert_tokens(used, self.config.experts),
                 resident=self.hot_set.resident.copy(),
             )
+            if level == depth - 1:
+                self._fix_next()
+                if self._copy:  # read by drafts only, so its set changes behind the last one
+                    one = self._replaced(one)
             steps.append(self._step(self.config, one, self._work))
-        if self.draft_config is None:
-            self._fix_next()
         return steps, float(np.mean(mass)) if mass else 1.0
 
     def _tree_offsets(self, depth: int) -> np.ndarray:
@@ -200,35 +202,39 @@ class Server:
         return np.array([0, *(i + j for i in range(1, depth + 1) for j in range(self.shape.width))])
 
     def _verify(self, slots: np.ndarray, choices: np.ndarray) -> Step:
-        old = self.hot_set.resident.copy()
-        one = self._target(slots, choices, old)
+        one = self._target(slots, choices)
+        return self._step(self.config, one if self._copy else self._replaced(one), self._work)
+
+    def _replaced(self, one: Pass) -> Pass:
+        """The pass with the set that replaces the resident one behind it, if it changes."""
         for layer, used in enumerate(one.expert_tokens > 0):
-            self.hot_set.replace(layer, used[:, None] & ~old[layer])
+            self.hot_set.replace(layer, used[:, None] & ~one.resident[layer])
         self.hot_set.end_pass()
-        if not self._copy and not np.array_equal(old, self.hot_set.resident):
-            one = replace(one, next_resident=self.hot_set.resident.copy())
-        return self._step(self.config, one, self._work)
+        if np.array_equal(one.resident, self.hot_set.resident):
+            return one
+        return replace(one, next_resident=self.hot_set.resident.copy())
 
     @property
     def _copy(self) -> bool:
         """Whether what is resident are a 4-bit copy's experts, not the target's."""
         return self.reads is WeightReads.COPY
 
-    def _target(self, slots: np.ndarray, choices: np.ndarray, resident: np.ndarray) -> Pass:
+    def _target(self, slots: np.ndarray, choices: np.ndarray) -> Pass:
+        resident = self.hot_set.resident
         nodes = len(choices) // len(slots)
         return Pass(
             kind=PassKind.DECODE if nodes == 1 else PassKind.VERIFY,
             tokens=np.full(len(slots), nodes),
             kv_lengths=self._slots.kv[slots],
             expert_tokens=expert_tokens(choices, self.config.experts),
-            resident=np.zeros_like(resident) if self._copy else resident,
+            resident=np.zeros_like(resident) if self._copy else resident.copy(),
         )
 
     def target_pass(self, depth: int, ahead: int = 0) -> Pass:
         """The pass that decides tokens with a tree of ``depth``, 0 = plain, ``ahead`` tokens on; nothing moves."""
         slots = np.flatnonzero(self._slots.active)
         choices = self.source.choices(slots, self._tree_offsets(depth) + ahead)
-        return self._target(slots, choices, self.hot_set.resident.copy())
+        return self._target(slots, choices)
 
     def work_of(self, one: Pass) -> PassWork:
         """Bytes and arithmetic of a pass of the target."""

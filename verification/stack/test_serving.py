@@ -245,6 +245,10 @@ def test_other_methods_use_their_own_weights(traces):
     eagle = next(server(traces, method="eagle").run())
     assert all(step.model.experts == 0 and step.one.kind is PassKind.DECODE for step in eagle.steps[:-1])
     assert len(eagle.steps) == 6
+    copy = server(traces, method="quant", on="hb-xpu-4gb", rounds=4)
+    assert "4-bit copy" in copy.allocation_reason and not copy.hot_set.resident[:, :, 1].any()
+    behind = [[step.one.next_resident is not None for step in one.steps] for one in copy.run()]
+    assert all(not any(each[:4] + each[5:]) for each in behind) and any(each[4] for each in behind)
     quant = next(server(traces, method="quant").run())
     assert quant.steps[0].one.resident.any() and not quant.steps[-1].one.resident.any()
     assert quant.steps[0].one.expert_tokens.sum() == 2 * 24 * 4  # unrestricted
