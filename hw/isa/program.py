@@ -30,7 +30,7 @@ class PeProgram:
     host_cycles   latency of each HOST answer in turn, cycles from the request's first cycle on the port to the answer;
                   the last one repeats
     kernels       kernel name -> entry instruction, for listings
-    expected      digest that the program's maker computed from outside the PE's models, "" where none
+    expected      digest that a run must end with, "" where none is known
     """
 
     chip: ChipParams

@@ -71,25 +71,19 @@ class ProgramBuilder:
                 if lsb is not None:
                     self.stream += code_words(self.chip, lsb[outputs, inputs])
 
-    def program(self, stream_chunks: Sequence[tuple[int, int]] | None = None) -> PeProgram:
-        """The program; ``stream_chunks``: (cycle, words) of each chunk of the stream link, all at 0 by default."""
+    def program(self) -> PeProgram:
+        """The program; both links offer everything from cycle 0 on."""
         assembly = assemble(SEMAPHORES + REGISTERS + "".join(self.texts.values()), f"kernels of {self.chip.name}")
         dispatch = []
         for kernel, registers in self.records:
             dispatch += [record_header(assembly.kernels[kernel], len(registers)), *registers]
-        chunks, at = [], 0
-        for cycle, words in stream_chunks or [(0, len(self.stream))]:
-            chunks.append(Chunk(cycle, tuple(self.stream[at : at + words])))
-            at += words
-        chunks.append(Chunk(chunks[-1].available, tuple(self.stream[at:])))
         program = PeProgram(
             self.chip,
             assembly.instructions,
             self.descriptors,
             dispatch,
             self.hb,
-            [chunk for chunk in chunks if chunk.words],
-            [Chunk(0, tuple(self.aggregation))] if self.aggregation else [],
+            *([Chunk(0, tuple(words))] if words else [] for words in (self.stream, self.aggregation)),
             kernels=assembly.kernels,
         )
         program.check()

@@ -13,7 +13,6 @@ from cycle_model.numerics import (
     QuantizedActivations,
     QuantizedWeights,
     quantize_activations,
-    quantize_weights,
     slice_operand,
     widen_scales,
 )
@@ -129,7 +128,8 @@ def random_case(
         if mxfp4:
             exponents = rng.integers(118, 124, (rows, columns // 32)).astype(np.uint8)
             return Mxfp4Weights(rng.integers(0, 16, (rows, columns), np.uint8), exponents)
-        return quantize_weights(rng.standard_normal((rows, columns), np.float32) * np.float32(0.05))
+        q = rng.integers(-127, 128, (rows, columns), np.int8)
+        return QuantizedWeights(q, (rng.random((rows, columns // 32), np.float32) / 1024).astype(np.float16))
 
     def bias(n: int) -> np.ndarray | None:
         return rng.standard_normal(n, np.float32) if mxfp4 else None
