@@ -43,7 +43,8 @@ def command(
     the time of each phase along its critical path, beside its roofline.
     """
     from sw_stack.comparison.cell import CellKey, Results, save
-    from sw_stack.comparison.evaluate import Settings, evaluate
+    from sw_stack.comparison.evaluate import Settings
+    from sw_stack.comparison.heat import die_sentence, evaluate_settled, heat_sentence
     from sw_stack.machines.machine_file import load_machine
     from sw_stack.models.catalogue import model as known_model
     from sw_stack.provenance import provenance
@@ -59,15 +60,17 @@ def command(
     out = terminal.console(quiet)
     cells: list[CellResult] = []
     for each in methods:
-        cell = evaluate(CellKey(model, dataset, batch, made.name, each), made, settings)
+        cell, heat = evaluate_settled(CellKey(model, dataset, batch, made.name, each), made, settings)
         if not cell.fits:
             raise UserError(f"model {model} {cell.reason}")
         cells.append(cell)
-        out.print(_line(cell))
+        out.print(_line(cell) + (f"; {heat_sentence(heat)}" if heat else ""))
     best = min(cells, key=lambda cell: cell.seconds_per_token)
     for table in _tables(cells):
         out.print(table)
     out.print(f"{best.key.method}: {best.reason}" if len(cells) == 1 else _choice(cells, best))
+    if sentence := die_sentence(made):
+        out.print(sentence)
     notes: dict = {}
     if explain:
         notes["phases"] = {}
@@ -234,7 +237,7 @@ def _explain(out, method: str, machine: Machine, recorder: PhaseRecorder) -> dic
         out.print(sentence)
     if not machine.is_gpu and recorder.timer.engine.mapping_ns:
         times = ", ".join(f"{name} {ns / 1e6:.3f} ms" for name, ns in recorder.timer.engine.mapping_ns.items())
-        out.print(f"parallel mapping: {recorder.timer.engine.mapping} (first pass: {times})")
+        out.print(f"parallel mapping {recorder.timer.engine.mapping}; the first pass with LPDDR slices: {times}")
     return document
 
 

@@ -13,10 +13,10 @@ from cycle_model.counts import Counts
 from cycle_model.hb.transfer import REFRESHES, ROWS, bank_shape, new_banks
 from cycle_model.lpddr.extent import extent_timing
 from hw.errors import UserError, nearest
-from sw_stack.compiler.dispatch import Dispatch, Emitter, Kernel, Precision
+from sw_stack.compiler.dispatch import Dispatch, Emitter, Kernel, Precision, Tier
 from sw_stack.compiler.graph import graph
 from sw_stack.elastic.hb_share import HbShare
-from sw_stack.machines.engine.lowering import Work, lower
+from sw_stack.machines.engine.lowering import PER_PROJECTION, Work, lower
 from sw_stack.machines.engine.schedule import FIELDS, NAMES, RESOURCES, Rates, Resource, critical_path, run
 from sw_stack.machines.engine.workload import Pass
 from sw_stack.machines.machine import Machine
@@ -67,7 +67,11 @@ class Engine:
     machine : a processor (GPUs have a roofline of their own)
     config : the model
     share : of HB between dense weights, KV and experts; None = enough room for all KV
-    mapping : parallel mapping; None = of the machine's legal ones the one whose first pass is faster
+    mapping : parallel mapping of all projections; None = of the machine's legal ones the faster for each projection
+
+    Attributes
+    ----------
+    mapping_ns : time under every mapping of the first pass in which they differ
     """
 
     def __init__(
@@ -75,14 +79,13 @@ class Engine:
     ) -> None:
         if machine.is_gpu:
             raise UserError(f"machine {machine.name} is a GPU, which a roofline times, not the engine")
-        if mapping is not None and mapping not in machine.mappings:
-            raise UserError(
-                f"unknown mapping {mapping!r} of machine {machine.name}; {nearest(mapping, list(machine.mappings))}"
-            )
+        known = [*machine.mappings, PER_PROJECTION]
+        if mapping is not None and mapping not in known:
+            raise UserError(f"unknown mapping {mapping!r} of machine {machine.name}; {nearest(mapping, known)}")
         self.machine, self.config = machine, config
         self.graph = graph(config)
         self.emitter = Emitter(self.graph, machine.has_hb, share or HbShare(0, None, 0))
-        self.mapping = mapping
+        self.mapping = mapping or (PER_PROJECTION if len(machine.mappings) > 1 else machine.mappings[0])
         self.mapping_ns: dict[str, float] = {}
         self.clock_ns = 0.0
         self.lpddr = extent_timing(machine.lpddr)
@@ -107,22 +110,24 @@ class Engine:
     def run(self, one: Pass, scale: dict[Resource, float] | None = None) -> PassResult:
         """Time ``one`` from now on. ``scale``: factors on the durations of resources, for slack studies."""
         dispatch = self.emitter.emit(one)
-        if self.mapping is None:
-            self._choose_mapping(dispatch)
+        if not self.mapping_ns and self.mapping == PER_PROJECTION:
+            self._compare_mappings(dispatch)
         return self._time(dispatch, self.mapping, scale, self._banks)
 
     def replay(self, dispatch: Dispatch, scale: dict[Resource, float] | None = None) -> PassResult:
         """Time a recorded stream from now on."""
-        if self.mapping is None:
-            self._choose_mapping(dispatch)
+        if not self.mapping_ns and self.mapping == PER_PROJECTION:
+            self._compare_mappings(dispatch)
         return self._time(dispatch, self.mapping, scale, self._banks)
 
-    def _choose_mapping(self, dispatch: Dispatch) -> None:
+    def _compare_mappings(self, dispatch: Dispatch) -> None:
+        r = dispatch.records
+        if not ((r["msb_tier"] == Tier.LPDDR) | (r["lsb_tier"] == Tier.LPDDR)).any():
+            return
         clock = self.clock_ns
-        for mapping in self.machine.mappings:
+        for mapping in (*self.machine.mappings, PER_PROJECTION):
             self.mapping_ns[mapping] = self._time(dispatch, mapping, None, self._banks.copy()).ns
             self.clock_ns = clock
-        self.mapping = min(self.mapping_ns, key=self.mapping_ns.get)
 
     def _time(self, dispatch: Dispatch, mapping: str, scale: dict | None, banks: np.ndarray) -> PassResult:
         work = lower(dispatch, self.machine, mapping)

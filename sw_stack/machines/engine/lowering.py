@@ -6,7 +6,7 @@ Cycles are the closed forms of `cycle_model.pe.durations`, which the PE's RTL is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -66,6 +66,15 @@ def tile_cycles(chip: ChipParams, inputs: int, tokens: int, slices: int) -> int:
     return slices * cycles
 
 
+def _unit_cycles(chip: ChipParams, inputs: int, tokens: int, slices: int, shared: int) -> int:
+    """Array cycles of one tile on its PE; ``shared`` of its slices go through every PE, each with its own tokens.
+
+    A PE then works on all PEs' tiles, so that a tile counts once per PE; a token block is not filled by few tokens.
+    """
+    own = tile_cycles(chip, inputs, tokens, slices - shared) if slices > shared else 0
+    return own + (chip.pes * tile_cycles(chip, inputs, -(-tokens // chip.pes), shared) if shared else 0)
+
+
 @lru_cache(maxsize=65536)
 def tile_vector_cycles(chip: ChipParams, tokens: int, slices: int, activated: bool) -> int:
     """Cycles of the vector unit for one unit of work.
@@ -83,8 +92,42 @@ def tile_vector_cycles(chip: ChipParams, tokens: int, slices: int, activated: bo
     return blocks * sum(vector(chip, op, rows) + 1 for op in ops)
 
 
+PER_PROJECTION = "per projection"
+"""As a mapping: of the machine's legal ones the faster for each record, by predicted time."""
+
+
 def lower(dispatch: Dispatch, machine: Machine, mapping: str) -> Work:
-    """Numbers of every record on ``machine`` (a processor) under a parallel mapping."""
+    """Numbers of every record on ``machine`` (a processor) under a parallel mapping, or `PER_PROJECTION`."""
+    if mapping != PER_PROJECTION:
+        return _lower(dispatch, machine, mapping)
+    best, *others = (_lower(dispatch, machine, each) for each in machine.mappings)
+    least = _predicted_ns(best, machine)
+    for work in others:
+        ns = _predicted_ns(work, machine)
+        faster = ns < least  # ties: the first legal mapping
+        least = np.minimum(ns, least)
+        best = replace(
+            best,
+            array_ns=np.where(faster, work.array_ns, best.array_ns),
+            out_bytes=np.where(faster, work.out_bytes, best.out_bytes),
+        )
+    return best
+
+
+def _predicted_ns(work: Work, machine: Machine) -> np.ndarray:
+    """Of each record alone: its slowest resource, all others hidden behind it. Mappings differ in array and link."""
+    links, waves = machine.links, -(-work.units // machine.chip.pes)
+    return np.maximum.reduce(
+        [
+            work.lpddr_bytes / machine.lpddr_gb_per_s,
+            work.hb_bytes / (machine.hb_gb_per_s or np.inf),
+            waves * work.array_ns,
+            (work.in_bytes + work.out_bytes) / links.aggregation_gb_per_s.value,
+        ]
+    )
+
+
+def _lower(dispatch: Dispatch, machine: Machine, mapping: str) -> Work:
     r, chip = dispatch.records, machine.chip
     pes, columns = chip.pes, chip.array.columns
     product = (r["kernel"] == Kernel.PROJECTION) | (r["kernel"] == Kernel.EXPERT)
@@ -98,18 +141,24 @@ def lower(dispatch: Dispatch, machine: Machine, mapping: str) -> Work:
     hb = r["msb_bytes"] * msb_hb + r["lsb_bytes"] * lsb_hb + r["hb_bytes"]
     far = r["msb_bytes"] * msb_far + r["lsb_bytes"] * lsb_far + r["lpddr_bytes"]
 
+    # Slices that every PE works through for its own share of the tokens (mapping "split": LPDDR data-parallel).
+    apart = product & (mapping == "split")
+    shared = apart * (msb_far.astype(np.int64) + lsb_far)
     array_ns, vector_ns = np.zeros(len(r)), np.zeros(len(r))
-    keys = (r["inputs"].astype(np.int64) << 34 | r["tokens"].astype(np.int64) << 4 | slices << 1 | activated)[product]
+    keys = (r["inputs"].astype(np.int64) << 36 | r["tokens"].astype(np.int64) << 6)[product]
+    keys |= (shared << 4 | slices << 1 | activated)[product]
     if len(keys):
         distinct, inverse = np.unique(keys, return_inverse=True)
         clock = chip.hb.logic_ghz
         cycles = np.array(
             [
                 (
-                    tile_cycles(chip, int(k), int(t), int(s)) * (2 if a else 1),
+                    _unit_cycles(chip, int(k), int(t), int(s), int(d)) * (2 if a else 1),
                     tile_vector_cycles(chip, int(t), int(s), bool(a)),
                 )
-                for k, t, s, a in ((v >> 34, v >> 4 & (1 << 30) - 1, v >> 1 & 7, v & 1) for v in distinct.tolist())
+                for k, t, d, s, a in (
+                    (v >> 36, v >> 6 & (1 << 30) - 1, v >> 4 & 3, v >> 1 & 7, v & 1) for v in distinct.tolist()
+                )
             ],
             np.float64,
         )
@@ -124,9 +173,8 @@ def lower(dispatch: Dispatch, machine: Machine, mapping: str) -> Work:
     width = np.where(activated, r["outputs"] // 2, r["outputs"]).astype(np.int64)
     out = np.where(activated, tokens * (width + 4 * pes), tokens * width * 4) * product
     out[expert & ~activated] = 0
-    if mapping == "split":  # LSB chains of resident experts come from another PE than MSB chains
-        apart = product & msb_hb & lsb_far
-        out = out + np.where(apart, tokens * r["outputs"].astype(np.int64) * 4, 0)
+    # LSB chains of resident experts come from another PE than MSB chains.
+    out = out + np.where(apart & msb_hb & lsb_far, tokens * r["outputs"].astype(np.int64) * 4, 0)
     residual = (r["kernel"] == Kernel.HOST) & (r["after"] == -1) & (r["layer"] >= 0)
     into = into + np.where(residual, 4 * r["elements"], 0)  # the combined rows of a layer
 
