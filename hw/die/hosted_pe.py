@@ -1,0 +1,254 @@
+"""A PE with its bank on chip, between buffers that the host fills before a run and reads behind it.
+
+While CONTROL.run is 0 the PE is in reset and the host has the memories. The first cycle of a run offers the first
+dispatch word and the first word of each link, as the models' runs begin, so cycles and counters are theirs. They stand
+still as they were in the cycle in which the program was over.
+"""
+
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect
+
+from hw.die.host_bus import BlockPorts, WindowPort
+from hw.isa.counters import COUNTERS
+from hw.isa.encoding import PeError
+from hw.memory.on_chip_bank import OnChipBank
+from hw.memory_map import Block, BufferSizes
+from hw.params import ChipParams
+from hw.pe.pe import Pe
+
+
+class SourceBuffer(wiring.Component):
+    """Words written by the host, offered in order from the first cycle of ``run`` on, one a cycle while taken.
+
+    Parameters
+    ----------
+    depth : int
+    width : int
+        A multiple of 32.
+
+    Members
+    -------
+    host : In, WindowPort
+        Written while ``run`` is low.
+    run : In, 1
+    count : In, 16
+        Words to offer.
+    words : Out, stream of ``width`` bits
+    """
+
+    def __init__(self, depth: int, width: int):
+        self._depth, self._lanes = depth, width // 32
+        super().__init__(
+            {
+                "host": In(WindowPort(depth * self._lanes)),
+                "run": In(1),
+                "count": In(16),
+                "words": Out(stream.Signature(width)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        shape = data.ArrayLayout(unsigned(32), self._lanes)
+        m.submodules.memory = memory = Memory(shape=shape, depth=self._depth, init=[])
+        write, read = memory.write_port(granularity=1), memory.read_port()
+        lane = self.host.address[: (self._lanes - 1).bit_length()]
+        m.d.comb += [
+            write.addr.eq(self.host.address[len(lane) :]),
+            write.data.eq(self.host.data.replicate(self._lanes)),
+            write.en.eq((self.host.en & self.host.write) << lane),
+        ]
+        # The memory is read one word ahead, so that the next one is there when a word is taken.
+        place, following = Signal(17), Signal(17)
+        m.d.comb += [
+            following.eq(place + (self.words.valid & self.words.ready)),
+            read.en.eq(1),
+            read.addr.eq(Mux(self.run, following, 0)),
+            self.words.valid.eq(self.run & (place != self.count)),
+            self.words.payload.eq(read.data.as_value()),
+        ]
+        m.d.sync += place.eq(Mux(self.run, following, 0))
+        return m
+
+
+class SinkBuffer(wiring.Component):
+    """Keeps what arrives, in order; what does not fit is dropped and raises ``overflow``.
+
+    Parameters
+    ----------
+    depth : int
+    width : int
+        A multiple of 32.
+
+    Members
+    -------
+    entry : In, width
+    valid : In, 1
+    run : In, 1
+        Low empties the buffer.
+    count : Out, 16
+    overflow : Out, 1
+    host : In, WindowPort
+        Read only.
+    """
+
+    def __init__(self, depth: int, width: int):
+        self._depth, self._lanes = depth, width // 32
+        super().__init__(
+            {
+                "entry": In(width),
+                "valid": In(1),
+                "run": In(1),
+                "count": Out(16),
+                "overflow": Out(1),
+                "host": In(WindowPort(depth * (1 << (self._lanes - 1).bit_length()))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=32 * self._lanes, depth=self._depth, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        lane = self.host.address[: (self._lanes - 1).bit_length()]
+        held = Signal.like(lane)
+        full = self.count == self._depth
+        m.d.sync += held.eq(lane)
+        m.d.comb += [
+            write.addr.eq(self.count),
+            write.data.eq(self.entry),
+            write.en.eq(self.run & self.valid & ~full),
+            read.en.eq(self.host.en),
+            read.addr.eq(self.host.address[len(lane) :]),
+            self.host.read_data.eq(read.data.word_select(held, 32) if len(lane) else read.data),
+        ]
+        with m.If(~self.run):
+            m.d.sync += [self.count.eq(0), self.overflow.eq(0)]
+        with m.Elif(self.valid):
+            m.d.sync += [self.count.eq(self.count + ~full), self.overflow.eq(self.overflow | full)]
+        return m
+
+
+class HostedPe(wiring.Component):
+    """One "pe" block of the memory map.
+
+    HOST requests are answered HOST_LATENCY cycles after they appear. Everything that the PE sends is taken at once.
+
+    Parameters
+    ----------
+    chip : ChipParams
+    buffers : BufferSizes
+    block : Block
+        Of `hw.memory_map.die_map`.
+
+    Members
+    -------
+    host : In, BlockPorts
+    """
+
+    def __init__(self, chip: ChipParams, buffers: BufferSizes, block: Block):
+        self._chip, self._buffers = chip, buffers
+        super().__init__({"host": In(BlockPorts(block))})
+
+    def elaborate(self, platform):
+        m = Module()
+        chip, sizes, host = self._chip, self._buffers, self.host
+        word = 32 * chip.array.columns
+        run = host.control.run
+        pe = Pe(chip)
+        bank = OnChipBank(chip.hb)
+        m.submodules.pe = ResetInserter(~run)(pe)
+        m.submodules.bank = bank
+        connect(m, pe.pins, bank.pins)
+        m.d.comb += bank.host_owns.eq(~run)
+        self._window(m, host.bank, bank.host)
+
+        # What the host gives.
+        m.submodules.dispatch = dispatch = SourceBuffer(sizes.dispatch, 32)
+        m.submodules.stream = stream_words = SourceBuffer(sizes.stream, word)
+        m.submodules.aggregate = aggregate = SourceBuffer(sizes.aggregate, word)
+        for source, window, count, sink in (
+            (dispatch, host.dispatch, host.dispatch_count, pe.dispatch),
+            (stream_words, host.stream, host.stream_count, pe.stream_in),
+            (aggregate, host.aggregate, host.aggregate_count, pe.aggregate_in),
+        ):
+            self._window(m, window, source.host)
+            m.d.comb += [
+                source.run.eq(run),
+                source.count.eq(count.entries),
+                sink.valid.eq(source.words.valid),
+                sink.payload.eq(source.words.payload),
+                source.words.ready.eq(sink.ready),
+            ]
+        loads = host.instructions.en | host.descriptors.en
+        m.d.comb += [
+            pe.load.en.eq(loads & ~run),
+            pe.load.descriptor.eq(host.descriptors.en),
+            pe.load.address.eq(Mux(host.descriptors.en, host.descriptors.address, host.instructions.address)),
+            pe.load.data.eq(host.instructions.data),
+        ]
+
+        # The cycle in which the program is over, and all later ones.
+        over, finished = Signal(), Signal()
+        stopped = pe.status.error != PeError.NONE
+        m.d.comb += over.eq(finished | (run & (stopped | ~(dispatch.words.valid | pe.status.busy))))
+        m.d.sync += finished.eq(run & over)
+
+        # What it gets.
+        m.submodules.out = out = SinkBuffer(sizes.out, word)
+        m.submodules.events = events = SinkBuffer(sizes.events, 96)
+        m.submodules.requests = requests = SinkBuffer(sizes.host, 96)
+        event = Cat(pe.event.kind, Const(0, 31), pe.event.a, pe.event.b)
+        for sink, window, count, valid, entry in (
+            (out, host.out, host.out_count, pe.aggregate_out.valid, pe.aggregate_out.payload),
+            (events, host.events, host.events_count, pe.event.valid, event),
+            (requests, host.host, host.host_count, pe.host.valid, pe.host.payload),
+        ):
+            self._window(m, window, sink.host)
+            m.d.comb += [
+                sink.run.eq(run),
+                sink.valid.eq(valid & ~over),
+                sink.entry.eq(entry),
+                count.entries.eq(sink.count),
+            ]
+        m.d.comb += [pe.aggregate_out.ready.eq(1), pe.host.ready.eq(1)]
+        self._answer(m, pe, host.host_latency.cycles)
+
+        # State, as it was at the beginning of the cycle in which the program was over.
+        m.d.sync += host.cycles.cycles.eq(Mux(run, host.cycles.cycles + ~over, 0))
+        with m.If(~finished):
+            m.d.sync += [getattr(host, name).count.eq(pe.counters[name]) for name in COUNTERS]
+            m.d.sync += [
+                host.status.error.eq(pe.status.error),
+                host.status.unit.eq(pe.status.unit),
+                host.instruction.instruction.eq(pe.status.instruction),
+            ]
+        m.d.sync += [
+            host.status.busy.eq(pe.status.busy),
+            host.status.finished.eq(run & over),
+            host.status.overflow.eq(out.overflow | events.overflow | requests.overflow),
+            host.status.violation.eq(bank.violation),
+        ]
+        return m
+
+    def _window(self, m, decoder, memory) -> None:
+        m.d.comb += [
+            memory.en.eq(decoder.en),
+            memory.write.eq(decoder.write),
+            memory.address.eq(decoder.address),
+            memory.data.eq(decoder.data),
+            decoder.read_data.eq(memory.read_data),
+        ]
+
+    def _answer(self, m, pe, latency) -> None:
+        """``latency`` cycles after a request, at once where that is 0."""
+        left, waiting = Signal(16), Signal()
+        with m.If(~self.host.control.run):
+            m.d.sync += waiting.eq(0)
+        with m.Elif(pe.host.valid):
+            m.d.comb += pe.host_answer.eq(latency == 0)
+            m.d.sync += [left.eq(latency - 1), waiting.eq(latency != 0)]
+        with m.Elif(waiting):
+            m.d.comb += pe.host_answer.eq(left == 0)
+            m.d.sync += [left.eq(left - 1), waiting.eq(left != 0)]

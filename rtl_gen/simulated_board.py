@@ -1,0 +1,82 @@
+"""A board simulated at its UART pins: the Verilog of what goes on the FPGA, behind a port like a serial one."""
+
+import hashlib
+import os
+import select
+import subprocess
+from pathlib import Path
+
+from amaranth.back import verilog
+
+from hw.die.board import Board
+from hw.errors import UserError
+from hw.files import write_atomic
+from hw.params import ChipParams
+from rtl_gen import verilator
+
+OUTPUT = Path("build/simulated_board")
+CYCLES_PER_BIT = 4
+"""Of the serial line: the least that the receiver can do, since a simulated board has no real one."""
+HARNESS = Path(__file__).with_name("board_harness.cpp")
+
+
+def board_verilog(chip: ChipParams, cycles_per_bit: int) -> str:
+    """The board's machine as one Verilog text, module ``board``."""
+    return verilog.convert(Board(chip, cycles_per_bit), name="board", emit_src=False)
+
+
+def build(chip: ChipParams, text: str | None = None) -> Path:
+    """The simulator's program, compiled unless it was before; ``text`` replaces the Verilog (a netlist).
+
+    Raises UserError where Verilator or a compiler is missing or fails.
+    """
+    text = board_verilog(chip, CYCLES_PER_BIT) if text is None else text
+    key = hashlib.sha256((text + HARNESS.read_text() + str(CYCLES_PER_BIT)).encode()).hexdigest()[:16]
+    folder = (OUTPUT / f"{chip.name}-{key}").absolute()
+    program = folder / "board"
+    if program.exists():
+        return program
+    source = write_atomic(folder / "board.v", text)
+    command = [
+        "verilator",
+        *("-cc", "--exe", "--build", "-O3", "-Wno-fatal", "--prefix", "Vboard", "--top-module", "board"),
+        *("-CFLAGS", f"-DCYCLES_PER_BIT={CYCLES_PER_BIT} -O1", "-Mdir", str(folder), "-o", "board"),
+        *("-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include"),  # the wheel names precompiled headers but does not include them
+        str(source),
+        str(HARNESS),
+    ]
+    done = subprocess.run(command, env=verilator.environment(), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise UserError(f"Verilator did not build the board: {(done.stdout + done.stderr).strip().splitlines()[-1]}")
+    return program
+
+
+class SimulatedPort:
+    """A running simulation as a `sw_stack.host.link.Port`; a context manager that ends it."""
+
+    def __init__(self, program: Path):
+        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+
+    def __enter__(self) -> "SimulatedPort":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def read(self, size: int) -> bytes:
+        """Up to ``size`` bytes; none after 50 ms without any."""
+        ready, _, _ = select.select([self._process.stdout], [], [], 0.05)
+        content = os.read(self._process.stdout.fileno(), size) if ready else b""
+        if ready and not content:
+            raise OSError("the simulation ended")
+        return content
+
+    def write(self, content: bytes) -> int:
+        """Send bytes to the board's receiver."""
+        return self._process.stdin.write(content)
+
+    def close(self) -> None:
+        """End the simulation."""
+        self._process.stdin.close()
+        self._process.wait(timeout=10)
+        self._process.stdout.close()

@@ -1,0 +1,1 @@
+"""Talks to a board: frames, registers, and programs run on real hardware. No Amaranth."""
