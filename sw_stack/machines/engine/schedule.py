@@ -238,7 +238,7 @@ def run(records, work, rates, clocks, shape, banks, scale, start_ns, acts, busy,
                 begin, why = fetch, fetch_cause
                 if not is_core and not is_refill and gate[p] > begin:
                     begin, why = gate[p], array_act[p]
-                columns = max(1, int(np.ceil(hb_bytes[i] * share / rates.column_bytes)))
+                columns = max(1, int(np.ceil(hb_bytes[i] * share / rates.column_bytes - 1e-6)))  # shares are rounded
                 idle_ns = banks[p, IDLE] * rates.cycle_ns
                 if idle_ns > begin:
                     begin, why = idle_ns, free_act[_HB]
