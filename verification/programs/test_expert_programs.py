@@ -1,11 +1,19 @@
-"""Experts as PE programs: the bits of the runtime's kernels, whatever mode, tier, batch, chip or share of a PE."""
+"""Experts as PE programs: the bits of the runtime's kernels, whatever mode, tier, batch, chip or share of a PE.
+
+Each program also runs on the exact and the fast model, which must agree to the cycle for every command.
+"""
+
+import dataclasses
 
 import numpy as np
 import pytest
 
+from cycle_model.pe.exact import exact
+from cycle_model.pe.fast import fast
 from cycle_model.pe.functional import functional
 from hw.errors import UserError
 from hw.params import chip
+from sw_stack.commands.run_command import compare
 from sw_stack.compiler.expert_program import Share, read_rows
 from verification.programs.expert_cases import random_case, with_hb_rows
 
@@ -13,9 +21,10 @@ TINY = with_hb_rows(chip("tiny"), 2048)
 
 
 def run_rows(program, tokens: int, outputs: int) -> np.ndarray:
-    """uint32 [tokens, outputs]: bits of the rows that ``program`` sends last."""
+    """uint32 [tokens, outputs]: bits of the rows that ``program`` sends last; it runs at every level but RTL."""
     result = functional(program)
     assert result.error is None
+    assert compare([result, *(dataclasses.replace(run(program), digest=result.digest) for run in (exact, fast))]) == []
     return read_rows(program.chip, result.state.out, tokens, outputs).view(np.uint32)
 
 
