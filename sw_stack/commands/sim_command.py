@@ -23,11 +23,17 @@ PHASE_NAMES = {"PREFILL": "prefill", "DECODE": "decode", "DRAFT": "draft", "VERI
 
 
 def command(
-    model: Annotated[str, Option(help="A model of `elmoe3d list models`.")] = "qwen3-30b-a3b",
+    model: Annotated[
+        str, Option(help="A model of `elmoe3d list models`, or a folder with a Hugging Face config.json.")
+    ] = "qwen3-30b-a3b",
     machine: Annotated[str, Option(help="A machine of `elmoe3d list machines`, or a TOML file.")] = "elmoe3d-8gb",
     batch: Annotated[int, Option(help="Sequences decoded together, 1 to 64.")] = 16,
     dataset: Annotated[str, Option(help="mt-bench, gsm8k, alpaca or humaneval.")] = "gsm8k",
     method: Annotated[str, Option(help="none, elastic, quant, slm, eagle; auto: none, and elastic if legal.")] = "auto",
+    trace: Annotated[Path | None, Option(help="Routing trace of the model.", show_default="generated")] = None,
+    acceptance: Annotated[
+        float | None, Option(help="Acceptance per drafted token, 0 to 1.", show_default="best known")
+    ] = None,
     rounds: Annotated[int, Option(help="Decoding rounds to simulate.")] = 16,
     tree: Annotated[str, Option(help="Token tree of drafting methods, depth x width.")] = "5x1",
     explain: Annotated[bool, Option("--explain", help="Say what bounds each phase against the roofline.")] = False,
@@ -43,20 +49,19 @@ def command(
     the time of each phase along its critical path, beside its roofline.
     """
     from sw_stack.comparison.cell import CellKey, Results, save
-    from sw_stack.comparison.evaluate import Settings
+    from sw_stack.comparison.evaluate import Settings, architecture, routing
     from sw_stack.comparison.heat import die_sentence, evaluate_settled, heat_sentence
     from sw_stack.machines.machine_file import load_machine
-    from sw_stack.models.catalogue import model as known_model
     from sw_stack.provenance import provenance
     from sw_stack.workloads.datasets import dataset as known_dataset
-    from sw_stack.workloads.generator_presets import preset
 
     made = load_machine(machine)
-    known_model(model)
-    preset(model)
+    architecture(model)
     known_dataset(dataset)
     methods = _methods(method, made)
-    settings = Settings(rounds=rounds, tree=_tree(tree), seed=seed)
+    where = str(trace) if trace else None
+    settings = Settings(rounds=rounds, tree=_tree(tree), acceptance=acceptance, trace=where, seed=seed)
+    routing(model, settings)
     out = terminal.console(quiet)
     cells: list[CellResult] = []
     for each in methods:
@@ -82,7 +87,7 @@ def command(
         written.append(_timeline(timeline, best.key.method, model, dataset, batch, made, settings))
     if json_path:
         config = {"model": model, "machine": machine, "batch": batch, "dataset": dataset, "method": method}
-        config |= {"rounds": rounds, "tree": tree}
+        config |= {"rounds": rounds, "tree": tree, "trace": where, "acceptance": acceptance}
         written.append(save(Results(provenance(config, seed), tuple(cells), json.loads(json.dumps(notes))), json_path))
     for path in written:
         out.print(f"wrote {path}")
@@ -189,7 +194,7 @@ def _record(method: str, model: str, dataset: str, batch: int, machine: Machine,
     timer = MachineTimer(machine, config)
     recorder = PhaseRecorder(timer)
     acceptance = acceptance_for(CellKey(model, dataset, batch, machine.name, method), settings)
-    server = Server(machine, config, routing(model, settings.locality, settings.seed), acceptance, serving, recorder)
+    server = Server(machine, config, routing(model, settings), acceptance, serving, recorder)
     timer.share = server.share
     for _ in server.run():
         pass

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
+from hw.errors import UserError
 from sw_stack.comparison.cell import STATIC, CellKey, CellResult
 from sw_stack.elastic.time_predictor import PassWork
 from sw_stack.elastic.tree import TreeShape
@@ -18,14 +21,15 @@ from sw_stack.machines.machine import HbUse, Machine
 from sw_stack.machines.sourced import Sourced
 from sw_stack.models.architectures import ModelConfig
 from sw_stack.models.catalogue import model as catalogue_model
+from sw_stack.models.hf_config import from_hf_config
 from sw_stack.workloads.acceptance import Acceptance, acceptance_of, constant
 from sw_stack.workloads.datasets import dataset as dataset_of
 from sw_stack.workloads.generator import generate
-from sw_stack.workloads.generator_presets import preset
+from sw_stack.workloads.generator_presets import PRESETS, preset
 from sw_stack.workloads.pass_work import kv_bytes_per_position
 from sw_stack.workloads.serving import Server
 from sw_stack.workloads.serving_types import Round, Serving
-from sw_stack.workloads.trace import Trace
+from sw_stack.workloads.trace import Trace, read_trace
 
 TRACE_SEQUENCES, TRACE_TOKENS = 96, 160
 """Generated routing that a batch of up to 64 sequences reads from; sequences wrap round."""
@@ -45,6 +49,7 @@ class Settings:
     allocation  of HB
     locality    factor on the generator's stickiness, 1 = as fitted
     acceptance  a number in place of every method's acceptance; None = the best known
+    trace       file with the model's routing; None = the model's generator
     """
 
     rounds: int = 16
@@ -54,12 +59,25 @@ class Settings:
     allocation: str = "auto"
     locality: float = 1.0
     acceptance: float | None = None
+    trace: str | None = None
     seed: int = 0
 
 
+def routing(model: str, settings: Settings) -> Trace:
+    """Routing that cells of ``model`` read: of the settings' file, or generated.
+
+    Raises UserError for a model without a generator of its own and no file.
+    """
+    if settings.trace is not None:
+        return read_trace(settings.trace)
+    return _generated(model, settings.locality, settings.seed)
+
+
 @lru_cache(maxsize=32)
-def routing(model: str, locality: float, seed: int) -> Trace:
-    """Generated routing of ``model``; `locality` scales the stickiness of every layer, within what is possible."""
+def _generated(model: str, locality: float, seed: int) -> Trace:
+    """``locality`` scales the stickiness of every layer, within what is possible."""
+    if model not in PRESETS:
+        raise UserError(f"model {model} must be given a routing trace: there is no generator for it")
     params = preset(model).params
     if locality != 1.0:
         params = replace(params, locality=tuple(min(0.95, x * locality) for x in params.locality))
@@ -68,8 +86,14 @@ def routing(model: str, locality: float, seed: int) -> Trace:
 
 @lru_cache(maxsize=64)
 def architecture(model: str) -> ModelConfig:
-    """The model's configuration, one object per name."""
-    return catalogue_model(model).architecture()
+    """Configuration of a model of the catalogue, or of a folder with a Hugging Face config.json; one object each."""
+    path = Path(model) / "config.json"
+    if not path.is_file():
+        return catalogue_model(model).architecture()
+    try:
+        return from_hf_config(json.loads(path.read_text()), str(path))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} must be a JSON file: {error}") from error
 
 
 def acceptance_for(key: CellKey, settings: Settings) -> Acceptance | None:
@@ -86,9 +110,8 @@ def evaluate(
     machine: Machine,
     settings: Settings,
     prices: dict[str, Sourced] | None = None,
-    trace: Trace | None = None,
 ) -> CellResult:
-    """Run the cell. ``prices`` replace entries of the energy table; ``trace`` the generated routing."""
+    """Run the cell. ``prices`` replace entries of the energy table."""
     config = architecture(key.model)
     data = dataset_of(key.dataset)
     kv = key.batch * (data.prompt_tokens + data.output_tokens) * kv_bytes_per_position(config)
@@ -109,8 +132,7 @@ def evaluate(
         seed=settings.seed,
     )
     timer = MachineTimer(machine, config)
-    routed = routing(key.model, settings.locality, settings.seed) if trace is None else trace
-    server = Server(machine, config, routed, acceptance, serving, timer)
+    server = Server(machine, config, routing(key.model, settings), acceptance, serving, timer)
     timer.share = server.share
     rounds = list(server.run())
     seconds = np.array([r.seconds for r in rounds])
@@ -146,7 +168,7 @@ def evaluate(
         bytes_by={name: value / total for name, value in sums.bytes_by.items() if value > 0},
         utilisation={name: ns / sums.ns for name, ns in sums.busy_ns.items()},
         slice_macs=float(sums.slice_macs / total),
-        assumed=assumed_inputs(key, acceptance),
+        assumed=assumed_inputs(key, acceptance, settings),
         reason=rounds[-1].decision.reason,
         policy={"drafting": key.method, "tree": str(settings.tree) if drafted else "none"}
         | ({"HB": server.allocation_reason} if machine.has_hb else {})
@@ -156,12 +178,12 @@ def evaluate(
     )
 
 
-def assumed_inputs(key: CellKey, acceptance: Acceptance | None) -> tuple[str, ...]:
+def assumed_inputs(key: CellKey, acceptance: Acceptance | None, settings: Settings) -> tuple[str, ...]:
     """Inputs that were neither measured nor published for the cell's model and dataset, with what stands in."""
     found = []
     if acceptance is not None and acceptance.assumed:
         found.append(f"acceptance of {key.method} on {key.model}, {key.dataset}: {acceptance.source}")
-    if (key.model, key.dataset) not in PUBLISHED_LOCALITY:
+    if settings.trace is None and (key.model, key.dataset) not in PUBLISHED_LOCALITY:
         found.append(f"locality of {key.model} on {key.dataset}: {preset(key.model).source}, other data")
     return tuple(found)
 

@@ -183,7 +183,8 @@ def run_suite(
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
     cells = [
-        replace(found[work[key]], key=key, assumed=assumed_inputs(key, acceptance_for(key, settings))) for key in keys
+        replace(found[work[key]], key=key, assumed=assumed_inputs(key, acceptance_for(key, settings), settings))
+        for key in keys
     ]
     return SuiteRun(cells, total, reused)
 
