@@ -64,6 +64,7 @@ class PeBench:
     slipped : bool
         The array waited, which it never should.
     device : HbDramDevice
+    refilled : set of (row, column) of the bank that were written
     """
 
     def __init__(self, program: PeProgram):
@@ -80,12 +81,12 @@ class PeBench:
         self._links = {"stream_in": _Link(program.stream), "aggregate_in": _Link(program.aggregation)}
         self._dispatch = deque(program.dispatch)
         self._answers: deque[int] = deque()
-        self._answered = 0
+        self._asked = 0
         self._pins = {"pins__read_data": self.device.poison[0]}
         self._queued: dict[int, deque] = {unit: deque() for unit in Unit}
         self._started: dict[int, deque] = {unit: deque() for unit in Unit}
         self._open_row = 0
-        self._refilled: set[tuple[int, int]] = set()
+        self.refilled: set[tuple[int, int]] = set()
         self._cycle = 0
         self.finished = self.slipped = False
         self.cycles: int | None = None
@@ -119,21 +120,29 @@ class PeBench:
         """All outputs of this cycle."""
         status = unpacked(PeStatus(), out["status"])
         if status["error"] or not (self._dispatch or status["busy"]):
-            self._finish(out)
+            self.finish(self._cycle, out["status"], out["counters"])
             return
         if self._dispatch and out["dispatch__ready"]:
             self._dispatch.popleft()
         for name, link in self._links.items():
             if out[f"{name}__ready"] and link.offer(self._cycle)[0]:
                 link.take()
+        if self._answers and self._answers[0] == self._cycle:
+            self._answers.popleft()
+        if out["trace__start"] >> Unit.HOST & 1:  # its request is on the port from the next cycle on
+            latencies = self._program.host_cycles
+            self._answers.append(self._cycle + 1 + latencies[min(self._asked, len(latencies) - 1)])
+            self._asked += 1
         if out["aggregate_out__valid"]:
             self.out.append(out["aggregate_out__payload"])
         if out["event__valid"]:
             self.events.append((out["event__kind"], out["event__a"], out["event__b"]))
         if out["host__valid"]:
-            request = unpacked(HostRequest(), out["host__payload"])
-            self.host.append((request["a"], request["b"], request["d"]))
-        self._trace(out)
+            self.see_request(out["host__payload"])
+        self.slipped |= bool(out["trace__slip"])
+        self.see_commands(
+            self._cycle, out["trace__pushed"], out["trace__instruction"], out["trace__start"], out["trace__done"]
+        )
         word, _ = self.device.step(
             out["pins__tick"], out["pins__command"], out["pins__row"], out["pins__column"], out["pins__write_data"]
         )
@@ -141,37 +150,39 @@ class PeBench:
         if out["pins__command"] == HbCommand.ACTIVATE:
             self._open_row = out["pins__row"]
         elif out["pins__command"] == HbCommand.WRITE:
-            self._refilled.add((self._open_row, out["pins__column"]))
+            self.refilled.add((self._open_row, out["pins__column"]))
         self._cycle += 1
 
-    def _trace(self, out: dict[str, int]) -> None:
-        if self._answers and self._answers[0] == self._cycle:
-            self._answers.popleft()
-        self.slipped |= bool(out["trace__slip"])
-        for unit in Unit:
-            if out["trace__pushed"] >> unit & 1:
-                self.commands.append([int(unit), out["trace__instruction"], -1, -1])
-                self._queued[unit].append(self.commands[-1])
-            if out["trace__start"] >> unit & 1:
-                command = self._queued[unit].popleft()
-                command[2] = self._cycle
-                self._started[unit].append(command)
-                if unit is Unit.HOST:  # its request is on the port from the next cycle on
-                    latencies = self._program.host_cycles
-                    self._answers.append(self._cycle + 1 + latencies[min(self._answered, len(latencies) - 1)])
-                    self._answered += 1
-            if out["trace__done"] >> unit & 1:
-                self._started[unit].popleft()[3] = self._cycle
+    def see_request(self, payload: int) -> None:
+        """A HOST request is taken."""
+        request = unpacked(HostRequest(), payload)
+        self.host.append((request["a"], request["b"], request["d"]))
 
-    def _finish(self, out: dict[str, int]) -> None:
-        self.finished, self.cycles = True, self._cycle
-        status = unpacked(PeStatus(), out["status"])
-        if status["error"]:
-            self.error = PeFault(PeError(status["error"]), Unit(status["unit"]), status["instruction"])
-        self.counters = unpacked(CounterValues(), out["counters"])
+    def see_commands(self, cycle: int, pushed: int, instruction: int, start: int, done: int) -> None:
+        """The trace port in ``cycle``: bits by unit."""
+        if not pushed | start | done:
+            return
+        for unit in Unit:
+            if pushed >> unit & 1:
+                self.commands.append([int(unit), instruction, -1, -1])
+                self._queued[unit].append(self.commands[-1])
+            if start >> unit & 1:
+                command = self._queued[unit].popleft()
+                command[2] = cycle
+                self._started[unit].append(command)
+            if done >> unit & 1:
+                self._started[unit].popleft()[3] = cycle
+
+    def finish(self, cycle: int, status: int, counters: int) -> None:
+        """The run is over in ``cycle``, with status and counters as they are in it."""
+        self.finished, self.cycles = True, cycle
+        fields = unpacked(PeStatus(), status)
+        if fields["error"]:
+            self.error = PeFault(PeError(fields["error"]), Unit(fields["unit"]), fields["instruction"])
+        self.counters = unpacked(CounterValues(), counters)
 
     def hb_columns(self) -> dict[int, int]:
         """Data columns of the image and those refilled: what they hold."""
         row_columns = self._hb.data_columns
-        columns = set(self._program.hb) | {row * row_columns + column for row, column in self._refilled}
+        columns = set(self._program.hb) | {row * row_columns + column for row, column in self.refilled}
         return {column: self.device.cell(*divmod(column, row_columns))[0] for column in columns}

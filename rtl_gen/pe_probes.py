@@ -1,5 +1,7 @@
 """What a simulation sees of a PE's memories: every write port, and the entries that were written through it."""
 
+import copy
+
 from amaranth.hdl import Cat, Fragment, Signal, Value
 from amaranth.lib import wiring
 
@@ -25,6 +27,12 @@ class Written:
         self.granules = granules
         self._granule = len(word) // granules
         self.entries: dict[int, int] = {}
+
+    def fresh(self) -> "Written":
+        """The same port, nothing written yet."""
+        other = copy.copy(self)
+        other.entries = {}
+        return other
 
     def take(self, enable: int, address: int, word: int) -> None:
         """A cycle in which ``enable`` is not 0."""
