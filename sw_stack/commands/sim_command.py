@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sw_stack.comparison.evaluate import Settings
     from sw_stack.comparison.phases import PhaseRecorder
     from sw_stack.machines.machine import Machine
+    from sw_stack.workloads.serving import Server
 
 EXPLAIN_ROUNDS = 4
 PHASE_NAMES = {"PREFILL": "prefill", "DECODE": "decode", "DRAFT": "draft", "VERIFY": "verify"}
@@ -71,7 +72,7 @@ def command(
         cells.append(cell)
         out.print(_line(cell) + (f"; {heat_sentence(heat)}" if heat else ""))
     best = min(cells, key=lambda cell: cell.seconds_per_token)
-    for table in _tables(cells):
+    for table in _tables(cells, made.precision):
         out.print(table)
     out.print(f"{best.key.method}: {best.reason}" if len(cells) == 1 else _choice(cells, best))
     if sentence := die_sentence(made):
@@ -80,8 +81,9 @@ def command(
     if explain:
         notes["phases"] = {}
         for cell in cells:
-            recorder = _record(cell.key.method, model, dataset, batch, made, settings)
+            recorder, server = _record(cell.key.method, model, dataset, batch, made, settings)
             notes["phases"][cell.key.method] = _explain(out, cell.key.method, made, recorder)
+            notes["phases"][cell.key.method] |= _metrics(out, server, recorder)
     written = []
     if timeline:
         written.append(_timeline(timeline, best.key.method, model, dataset, batch, made, settings))
@@ -126,9 +128,9 @@ def _choice(cells: list[CellResult], best: CellResult) -> str:
     )
 
 
-def _tables(cells: list[CellResult]) -> list:
+def _tables(cells: list[CellResult], precision: str) -> list:
     first = cells[0]
-    title = f"{first.key.model} on {first.key.machine}, batch {first.key.batch}, {first.key.dataset}, INT8 weights"
+    title = f"{first.key.model} on {first.key.machine}, batch {first.key.batch}, {first.key.dataset}, {precision.upper()} weights"
     speed = terminal.table(
         *("drafting", "tokens/s", "+-", "ms / output token", "roofline ms", "mJ / token", "low - high", "tokens/J"),
         *("accepted", "tokens / round"),
@@ -198,7 +200,7 @@ def _record(method: str, model: str, dataset: str, batch: int, machine: Machine,
     timer.share = server.share
     for _ in server.run():
         pass
-    return recorder
+    return recorder, server
 
 
 def _explain(out, method: str, machine: Machine, recorder: PhaseRecorder) -> dict:
@@ -246,6 +248,31 @@ def _explain(out, method: str, machine: Machine, recorder: PhaseRecorder) -> dic
     return document
 
 
+def _metrics(out, server: Server, recorder: PhaseRecorder) -> dict:
+    """Distinct experts beside the uniform formula, and target efficiency."""
+    from sw_stack.machines.engine.workload import PassKind
+    from sw_stack.workloads.metrics import expected_unique, target_efficiency
+
+    found: dict = {}
+    config = recorder.timer.target
+    kinds = [kind for kind, own in recorder.phases if own and kind in (PassKind.DECODE, PassKind.VERIFY)]
+    if config.moe and kinds:
+        one = recorder.phases[kinds[-1], True].last
+        found["unique_experts"] = float((one.expert_tokens > 0).sum(axis=1).mean())
+        found["unique_experts_uniform"] = expected_unique(config.experts, config.top_k, one.total_tokens)
+        out.print(
+            f"distinct experts per layer for {one.total_tokens} tokens: {found['unique_experts']:.1f}; "
+            f"uniform routing, N(1-(1-k/N)^t): {found['unique_experts_uniform']:.1f}."
+        )
+    if server.shape.depth:
+        found["target_efficiency"] = target_efficiency(server, recorder.timer)
+        out.print(
+            f"target efficiency T(B,1)/T(B,g): {found['target_efficiency']:.2f} with g = "
+            f"{1 + server.shape.depth * server.shape.width} tokens per sequence."
+        )
+    return found
+
+
 def _timeline(
     path: Path, method: str, model: str, dataset: str, batch: int, machine: Machine, settings: Settings
 ) -> Path:
@@ -253,7 +280,7 @@ def _timeline(
 
     if machine.is_gpu:
         raise UserError(f"--timeline must be given for a processor, not the GPU {machine.name}")
-    recorder = _record(method, model, dataset, batch, machine, settings)
+    recorder, _ = _record(method, model, dataset, batch, machine, settings)
     parts = []
     for number, ((kind, own), phase) in enumerate(recorder.phases.items()):
         if own:

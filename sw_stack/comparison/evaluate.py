@@ -26,7 +26,7 @@ from sw_stack.workloads.acceptance import Acceptance, acceptance_of, constant
 from sw_stack.workloads.datasets import dataset as dataset_of
 from sw_stack.workloads.generator import generate
 from sw_stack.workloads.generator_presets import PRESETS, preset
-from sw_stack.workloads.pass_work import kv_bytes_per_position
+from sw_stack.workloads.pass_work import gpu_bytes, kv_bytes_per_position
 from sw_stack.workloads.serving import Server
 from sw_stack.workloads.serving_types import Round, Serving
 from sw_stack.workloads.trace import Trace, read_trace
@@ -210,7 +210,7 @@ def roofline_seconds(machine: Machine, work: PassWork) -> float:
     """
     if machine.is_gpu:
         gpu = machine.gpu
-        moved = (work.hb_bytes + work.lpddr_bytes) / (1e9 * gpu.gb_per_s.value * gpu.memory_efficiency.value)
+        moved = gpu_bytes(machine, work) / (1e9 * gpu.gb_per_s.value * gpu.memory_efficiency.value)
         return max(moved, work.slice_macs / (1e12 * gpu.int8_tops.value * gpu.compute_efficiency.value))
     macs, external = machine.slice_macs_per_ns, machine.lpddr_gb_per_s
     if machine.near_memory is not None:

@@ -47,12 +47,13 @@ def weight_bytes(config: ModelConfig, precision: str = "int8") -> float:
 
 @dataclass(frozen=True)
 class Fit:
-    """Whether a model fits a machine, in bytes."""
+    """Whether a model fits a machine, in bytes; ``needed_int4`` is what it would need in 4 bits."""
 
     machine: str
     precision: str
     needed: float
     available: float
+    needed_int4: float
 
     @property
     def fits(self) -> bool:
@@ -61,13 +62,23 @@ class Fit:
 
     def __str__(self) -> str:
         what = f"{self.needed / 1e9:.1f} GB at {self.precision}, {self.available / 1e9:.1f} GB there"
-        return what if self.fits else f"does not fit {self.machine}: {what}"
+        if self.fits:
+            return what
+        small = f"; {self.needed_int4 / 1e9:.1f} GB at int4 would" if self.needed_int4 <= self.available else ""
+        return f"does not fit {self.machine}: {what}{small}"
 
 
-def fit(machine: Machine, config: ModelConfig, kv_bytes: float = 0, precision: str = "int8", extra: float = 0) -> Fit:
-    """Weights, ``kv_bytes`` and ``extra`` (a draft model, a 4-bit copy) against the external or the GPU's memory."""
-    needed = weight_bytes(config, precision) + kv_bytes + extra
-    return Fit(machine.name, precision, needed, machine.memory_bytes)
+def fit(
+    machine: Machine, config: ModelConfig, kv_bytes: float = 0, precision: str | None = None, extra: float = 0
+) -> Fit:
+    """Weights, ``kv_bytes`` and ``extra`` (a draft model, a 4-bit copy) against the external or the GPU's memory.
+
+    ``precision``: None = the machine's.
+    """
+    precision = precision or machine.precision
+    rest = kv_bytes + extra
+    needed, small = (weight_bytes(config, name) + rest for name in (precision, "int4"))
+    return Fit(machine.name, precision, needed, machine.memory_bytes, small)
 
 
 def require_fit(found: Fit) -> None:

@@ -8,6 +8,7 @@ the same links and the same 64 GiB of LPDDR5-6400; they differ in HB, in units i
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 from hw.errors import UserError, nearest
@@ -186,8 +187,24 @@ def machines() -> dict[str, Machine]:
     return {machine.name: machine for machine in (*processors, *gpus)}
 
 
+FOUR_BIT = "-int4"
+
+
+def four_bit(gpu: Machine) -> Machine:
+    """The GPU with weights in 4 bits: a row beside those of equal numerics, named with `FOUR_BIT` behind."""
+    return replace(
+        gpu,
+        name=gpu.name + FOUR_BIT,
+        note=f"{gpu.note}, 4-bit weights: other numerics",
+        precision="int4",
+        methods=tuple(method for method in gpu.methods if method != "quant"),  # it is its own 4-bit copy
+    )
+
+
 def machine(name: str) -> Machine:
-    """The preset called ``name``; raises UserError with the nearest known name."""
+    """The preset called ``name``, or ``GPU-int4``; raises UserError with the nearest known name."""
+    if name.endswith(FOUR_BIT) and name.removesuffix(FOUR_BIT) in GPUS:
+        return four_bit(machines()[name.removesuffix(FOUR_BIT)])
     if name not in machines():
         raise UserError(f"unknown machine {name!r}; {nearest(name, list(machines()))}")
     return machines()[name]

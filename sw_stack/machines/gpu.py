@@ -53,12 +53,13 @@ class GpuRoofline:
     ----------
     machine : a GPU
     config : the model, target or drafter
-    precision : of the weights, see `capacity.PRECISIONS`; draft passes always read the 4-bit copy
+    precision : of the weights, see `capacity.PRECISIONS`, None = the machine's; drafts always read the 4-bit copy
     """
 
-    def __init__(self, machine: Machine, config: ModelConfig, precision: str = "int8") -> None:
+    def __init__(self, machine: Machine, config: ModelConfig, precision: str | None = None) -> None:
         if machine.gpu is None:
             raise UserError(f"machine {machine.name} must be a GPU to be timed by its roofline alone")
+        precision = precision or machine.precision
         bytes_per_weight(precision)
         self.gpu, self.config, self.precision = machine.gpu, config, precision
         self._dense = dense_weights(config) if config.moe else matrix_weights(config)

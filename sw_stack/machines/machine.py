@@ -123,6 +123,7 @@ class Machine:
     mappings     parallel mappings that the compiler may choose from
     gpu          roofline of a GPU; None otherwise
     energy       (entry, number) pairs put in place of `energy.ENTRIES`
+    precision    of a GPU's weights, int8 or int4 (8.5 or 4.5 bits with scales); processors have their own numerics
     definition   the kind of source of the whole, and what stands behind it
 
     Raises UserError where the parts do not make one machine.
@@ -141,6 +142,7 @@ class Machine:
     mappings: tuple[str, ...] = ()
     gpu: Gpu | None = None
     energy: tuple[tuple[str, Sourced], ...] = ()
+    precision: str = "int8"
     definition: str = "assumed"
 
     def __post_init__(self) -> None:
@@ -154,6 +156,8 @@ class Machine:
             for name in names:
                 if name not in known:
                     raise UserError(f"machine {self.name}: unknown {kind} {name!r}; {nearest(name, list(known))}")
+        if self.precision not in ("int8", "int4") or (self.precision == "int4" and self.gpu is None):
+            raise UserError(f"machine {self.name} precision must be int8, or int4 on a GPU, not {self.precision!r}")
         if "none" not in self.methods:
             raise UserError(f"machine {self.name} methods must hold 'none': plain decoding is always legal")
         if "elastic" in self.methods and self.hb_use is not HbUse.MSB_SLICES:

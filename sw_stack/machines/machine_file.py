@@ -2,7 +2,7 @@
 
     inherits = "elmoe3d-8gb"      # a preset of `catalogue`
     note = "half the external memory, a slower HB"
-    methods = ["none", "elastic"] # top level: name, note, methods, mappings
+    methods = ["none", "elastic"] # top level: name, note, methods, mappings, precision (GPU)
 
     [chip]                        # pes
     pes = 16
@@ -44,7 +44,7 @@ from sw_stack.machines.machine import Machine
 from sw_stack.machines.sourced import Sourced
 from sw_stack.machines.units import convert
 
-TEXTS = ("inherits", "name", "note")
+TEXTS = ("inherits", "name", "note", "precision")
 LISTS = ("methods", "mappings")
 SOURCED_PARTS = ("near_memory", "links", "host", "static", "gpu")
 CHIP_PARTS = ("chip", "array", "pe", "hb")
@@ -93,6 +93,8 @@ class _File:
             "note": t.get("note", f"{base.name} with changes of {self.path.name}"),
             "definition": f"assumed: {self.path.name}, a user's, over {base.name}",
         }
+        if "precision" in t:
+            changes["precision"] = t["precision"]
         for key in LISTS:
             if key in t:
                 if not (isinstance(t[key], list) and all(isinstance(each, str) for each in t[key])):

@@ -14,11 +14,12 @@ from sw_stack.workloads.serving import Server, Timer
 from sw_stack.workloads.serving_types import Serving
 
 
-def fits(machine: Machine, config: ModelConfig, serving: Serving, precision: str = "int8") -> Fit:
+def fits(machine: Machine, config: ModelConfig, serving: Serving, precision: str | None = None) -> Fit:
     """Weights, KV of all positions and what the drafting method stores of its own, against the machine's memory.
 
-    A 4-bit target is its own 4-bit copy.
+    A 4-bit target is its own 4-bit copy. ``precision``: None = the machine's.
     """
+    precision = precision or machine.precision
     kv = serving.batch * (serving.prompt_tokens + serving.output_tokens) * kv_bytes_per_position(config)
     extra = 0.0
     if serving.method == "quant" and precision == "int8":

@@ -11,6 +11,7 @@ from sw_stack.elastic.hb_share import HbShare
 from sw_stack.elastic.hot_set import expert_sizes, expert_weights
 from sw_stack.elastic.time_predictor import PassWork
 from sw_stack.elastic.traffic import MSB_BYTES, WHOLE_BYTES, dense_weights, matrix_weights
+from sw_stack.machines.capacity import bytes_per_weight
 from sw_stack.machines.engine.workload import Pass, PassKind
 from sw_stack.machines.machine import Machine
 from sw_stack.models.architectures import ModelConfig
@@ -29,6 +30,11 @@ READS = {
 def kv_bytes_per_position(config: ModelConfig) -> int:
     """INT8 keys and values of one position over all layers, scales included."""
     return KvCache(config, KvFormat.INT8).bytes_per_position
+
+
+def gpu_bytes(machine: Machine, work: PassWork) -> float:
+    """At least so many bytes does a GPU read for ``work``, which is of INT8 weights, at its own precision."""
+    return (work.hb_bytes + work.lpddr_bytes) * bytes_per_weight(machine.precision) / WHOLE_BYTES
 
 
 def expert_share(config: ModelConfig) -> float:
@@ -95,7 +101,7 @@ class MachinePredictor:
         if m.gpu is not None:
             rate = 1e9 * m.gpu.gb_per_s.value * m.gpu.memory_efficiency.value
             operations = 1e12 * m.gpu.int8_tops.value * m.gpu.compute_efficiency.value
-            return {"memory": (work.hb_bytes + work.lpddr_bytes) / rate, "arithmetic": work.slice_macs / operations}
+            return {"memory": gpu_bytes(m, work) / rate, "arithmetic": work.slice_macs / operations}
         near, far = work.hb_bytes, work.lpddr_bytes
         arithmetic = work.slice_macs / (1e9 * m.slice_macs_per_ns)
         external = 1e9 * m.lpddr_gb_per_s

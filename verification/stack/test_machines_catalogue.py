@@ -95,6 +95,17 @@ def test_product_near_memory():
     assert cost.ns == slow
 
 
+def test_four_bit_rows():
+    """A GPU's 4-bit row differs in name, precision and the copy that it does not need; processors have none."""
+    row, base = machine("h100-int4"), machine("h100")
+    assert (row.precision, row.gpu, row.methods) == ("int4", base.gpu, ("none", "slm", "eagle"))
+    assert "other numerics" in row.note
+    with pytest.raises(UserError, match="unknown machine 'xpu-int4'"):
+        machine("xpu-int4")
+    with pytest.raises(UserError, match="int8, or int4 on a GPU, not 'int4'"):
+        replace(machine("xpu"), precision="int4")
+
+
 def test_every_number_has_a_source():
     """Each number's kind is a known one; assumed ones say why; bands hold their values."""
     for each in machines().values():
@@ -139,6 +150,9 @@ def test_what_does_not_fit_says_so():
         assert fit(machine(name), config, precision="int4").fits
         with pytest.raises(UserError, match=rf"does not fit {name}: 32\.7 GB at int8, (22|30)\.0 GB there"):
             require_fit(fit(machine(name), config))
+    assert "17.6 GB at int4 would" in str(fit(machine("rtx4090"), config))
+    assert "int4 would" not in str(fit(machine("rtx4090"), config, kv_bytes=10e9))
+    assert fit(machine("rtx4090-int4"), config).fits
     assert all(fit(machine(n), config).fits for n in NAMES if n not in ("rtx4090", "rtx5090"))
 
 

@@ -57,6 +57,8 @@ def test_four_bits_and_drafts_read_less():
     kv = 48 * (2 * 4 * 128 + 2 * 4 * 4)
     assert (four - kv) / (full - kv) == pytest.approx(4.5 / 8.5, rel=1e-6)
     assert whole.time(one_pass(1, 8, 1, PassKind.DRAFT, 0)).moved_bytes == pytest.approx(four)
+    row = GpuRoofline(machine("h200-int4"), QWEN).time(one_pass(1, 8, 1, kv=0))
+    assert row.moved_bytes == pytest.approx(four)
     with pytest.raises(UserError, match="int8, int4, not 'fp8'"):
         GpuRoofline(machine("h200"), QWEN, "fp8")
     with pytest.raises(UserError, match="xpu must be a GPU"):
