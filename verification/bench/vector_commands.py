@@ -103,6 +103,11 @@ class CommandGenerator:
         commands += [self.register(opcode) for opcode in VECTOR_COMMANDS if opcode >= Opcode.ROW_LOAD]
         return [each for i in self.rng.permutation(len(commands)) for each in self._observed(commands[i])]
 
+    def some_of_each(self, step: int) -> list[VectorCommand]:
+        """One command of every operation, and every ``step``-th of `every_kind`."""
+        kinds = self.every_kind()
+        return [*{command.opcode: command for command in kinds}.values(), *kinds[::step]]
+
     def _observed(self, command: VectorCommand) -> list[VectorCommand]:
         """``command``, and the row register that it changes sent to XM before another one overwrites it."""
         if command.opcode < Opcode.ROW_ABSMAX or command.opcode is Opcode.ROW_STORE:

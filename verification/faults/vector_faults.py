@@ -59,8 +59,8 @@ _VALUES = (
     Fault(
         name="multiply-flushes-subnormals",
         file=_MULTIPLIER,
-        before="is_zero=s.product == 0,",
-        after="is_zero=(s.product == 0) | (s.room < 0),",
+        before="right=Mux(s.room < 0, Mux(right > 26, 26, right), 0)[:5],",
+        after="right=Mux(s.room < 0, 26, 0)[:5],",
         reason="Results below the smallest normal become zero.",
     ),
     Fault(

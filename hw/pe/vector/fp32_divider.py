@@ -62,7 +62,7 @@ class Fp32Divider(Repeated):
             "sign": self.a[31] ^ self.b[31],
             "is_nan": nan[0] | nan[1] | (zero[0] & zero[1]) | (infinite[0] & infinite[1]),
             "is_inf": infinite[0] | zero[1],
-            "is_zero": zero[0] | infinite[1],
+            "is_zero": infinite[1],  # a zero dividend needs no care: its digits are 0
         }
         s = cut(
             m,

@@ -76,7 +76,6 @@ class Fp32Multiplier(Repeated):
             left=Mux(s.room < 0, 0, Mux(zeros > s.room, s.room, zeros))[:6],
             right=Mux(s.room < 0, Mux(right > 26, 26, right), 0)[:5],
             exponent=(s.room + 1)[:9],  # below 1 nothing rounds up to a normal number, and it is not looked at
-            is_zero=s.product == 0,
             sign=s.sign,
             is_nan=s.is_nan,
             is_inf=s.is_inf,
@@ -95,13 +94,12 @@ class Fp32Multiplier(Repeated):
             4 in cuts,
             normal=Cat(shifted[:49].any(), shifted[49:]),  # 24 kept, guard, sticky
             exponent=(s.exponent - s.left)[:9],
-            is_zero=s.is_zero,
             sign=s.sign,
             is_nan=s.is_nan,
             is_inf=s.is_inf,
         )
 
-        # Step 5: round and pack. Without a hidden one the result is subnormal: exponent field 0.
+        # Step 5: round and pack. Without a hidden one the result is subnormal or zero: exponent field 0.
         rounded, carry = round_to_24(m, s.normal, "rounded")
         field = Signal(10)
         product = Signal(32)
@@ -110,8 +108,6 @@ class Fp32Multiplier(Repeated):
             m.d.comb += product.eq(CANONICAL_NAN)
         with m.Elif(s.is_inf | (field >= INFINITY_EXPONENT)):
             m.d.comb += product.eq(Cat(Const(0, 23), Const(INFINITY_EXPONENT, 8), s.sign))
-        with m.Elif(s.is_zero):
-            m.d.comb += product.eq(Cat(Const(0, 31), s.sign))
         with m.Else():
             m.d.comb += product.eq(Cat(rounded[:23], field[:8], s.sign))
         m.d.comb += self.product.eq(cut(m, self.advance, 5 in cuts, product_out=product).product_out)
