@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 # Debian packages that no wheel replaces: a C++ compiler and Perl for Verilator, Icarus, a compiler cache, a browser.
 APT_TOOLS := g++:g++ perl:perl iverilog:iverilog ccache:ccache chromium:chromium chromedriver:chromium-driver
 
-.PHONY: help setup test lint cocotb verify verify-full formal mutate verilog synth sim report bench bench-engine bench-hb bench-dram bench-runtime bench-elastic bench-gpu study lossless bench-trace train evaluate-model verify-loaders clean
+.PHONY: help setup test lint cocotb verify verify-full waves bench-levels formal mutate verilog synth sim report bench bench-engine bench-hb bench-pe bench-dram bench-runtime bench-elastic bench-gpu study lossless bench-trace train evaluate-model verify-loaders clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,12 @@ SIM ?= icarus
 cocotb: $(VENV)/.system ## cocotb tests of exported Verilog: BLOCK=name CHIP=tiny SIM=icarus|verilator WAVES=1
 	@python -m verification.bench.cocotb_runner --block $(BLOCK) --chip $(CHIP) --sim $(SIM) $(if $(WAVES),--waves)
 
+verify: $(VENV)/.dev ## per block and for whole programs: items compared, bit and cycle mismatches, coverage
+	@python -m verification.verify
+
+waves: $(VENV)/.system ## waves of an expert on the PE and a picture of them: build/waves
+	@python -m verification.waves
+
 formal: $(VENV)/.dev ## prove the array's arithmetic and streams with a solver; PROPERTY=name for some
 	@python -m verification.formal --jobs $(JOBS) $(PROPERTY)
 
@@ -90,10 +96,16 @@ verify-loaders: $(VENV)/.base ## checkpoint loading against transformers (instal
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e .[verify]
 	@python -m verification.golden.verify_loaders
 
-bench: bench-hb bench-dram bench-engine bench-runtime bench-trace bench-elastic ## every benchmark
+bench: bench-hb bench-pe bench-dram bench-engine bench-runtime bench-trace bench-elastic bench-levels ## every benchmark
 
 bench-hb: $(VENV)/.base ## HB transfers simulated per CPU-second, exact and fast, and their ratio
 	@python bench/bench_hb.py
+
+bench-levels: $(VENV)/.dev ## cycles per second of functional, fast, exact and RTL on whole experts
+	@python bench/bench_levels.py
+
+bench-pe: $(VENV)/.base ## slice MACs per cycle that the published PE sustains on 16, 64 and 256 tokens, beside its peak
+	@python bench/bench_pe.py
 
 bench-dram: $(VENV)/.base ## LPDDR5 reads simulated per CPU-second, exact and stream mode, beside the targets
 	@python bench/bench_dram.py

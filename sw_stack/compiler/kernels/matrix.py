@@ -24,7 +24,8 @@ def project(kernel: TileKernel, *, biased: bool) -> str:
         first, last = block == 0, block == blocks - 1
         bias = f"{LT_BIAS} {'?lt_full' if first else ''} {'!lt_free' if last else ''}" if biased else None
         wait, free = " ?rt_full" if first else "", f" !{kernel.rt_free}" if last else ""
-        merges += kernel.merge(block, f"VT[{block * rows}]", block, bias, wait=wait, free=free)
+        out = f"XM[{block * rows}] {'?xm_free' if first else ''} {'!xm_full' if last else ''}"
+        merges += kernel.merge(block, f"VT[{block * rows}]", block, bias, wait=wait, free=free, out=out)
     loads = "".join(f"    vector.row_load LT[{LT_SCALES + k}], row={k}\n" for k in range(blocks))
     bias_load = f"        gather.load LT[{LT_BIAS}], n=1 ?lt_free !lt_full\n" if biased else ""
     name = f"project_{kernel.name}"
@@ -36,7 +37,6 @@ def project(kernel: TileKernel, *, biased: bool) -> str:
     wait
 {loads}{kernel.setup()}    loop tiles, {name}_done
 {bias_load}{kernel.tile(name)}{merges}{kernel.swap("slot")}\
-        vector.move d=XM[0], a=VT[0], n={blocks * rows} ?xm_free !xm_full
         store XM[0], n={blocks * rows} ?xm_full !xm_free
     next
 {name}_done:

@@ -237,24 +237,30 @@ class TileKernel:
         row: str = "slot",
         wait: str = "",
         free: str = "",
+        out: str = "",
     ) -> str:
         """y = rne(rne(msb + lsb) x scale) + bias of one token block, to ``target`` (SPACE[x]).
 
         ``bias`` is an LT row and its semaphore clauses; ``row`` the tile's first RT row; ``wait`` and ``free`` are
-        clauses of the first command and of the last one that reads RT.
+        clauses of the first command and of the last one that reads RT. ``out`` is where the last command writes
+        instead of ``target``, with its clauses.
         """
         rows = self.chip.array.rows
-        at = block * rows
-        lines = []
-        source = f"RT[{row}+{at}]"
+        source, lsb = (f"RT[{row}+{(block + i * self.blocks) * rows}]" for i in range(2))
+        steps = []  # (operation, first operand, second operand, clauses)
         if self.slices == 2:
-            lsb = f"RT[{row}+{at + self.blocks * rows}]"
-            lines.append(f"vector.add d={target}, a={source}, b={lsb}, n={rows}{wait}{free}")
+            steps.append(("add", source, lsb, wait + free))
             source, wait, free = target, "", ""
-        lines.append(f"vector.mul d={target}, a={source}, b=ROW[{scale_row}], n={rows}{wait}{free}")
+        steps.append(("mul", source, f"ROW[{scale_row}]", wait + free))
         if bias:
             place, _, clauses = bias.partition(" ")
-            lines.append(f"vector.add d={target}, a={target}, b=LT[{place}], broadcast, n={rows} {clauses}")
+            steps.append(("add", target, f"LT[{place}], broadcast", f" {clauses}"))
+        place, _, clauses = out.partition(" ")
+        lines = [
+            f"vector.{operation} d={target}, a={a}, b={b}, n={rows}{tokens}" for operation, a, b, tokens in steps[:-1]
+        ]
+        operation, a, b, tokens = steps[-1]
+        lines.append(f"vector.{operation} d={place or target}, a={a}, b={b}, n={rows}{tokens} {clauses}")
         return "".join(f"        {line}\n" for line in lines)
 
     def merge_slot(self, target: str, scale_row: int, bias: str | None) -> str:
