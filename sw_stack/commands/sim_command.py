@@ -130,7 +130,8 @@ def _choice(cells: list[CellResult], best: CellResult) -> str:
 
 def _tables(cells: list[CellResult], precision: str) -> list:
     first = cells[0]
-    title = f"{first.key.model} on {first.key.machine}, batch {first.key.batch}, {first.key.dataset}, {precision.upper()} weights"
+    workload = f"batch {first.key.batch}, {first.key.dataset}, {precision.upper()} weights"
+    title = f"{first.key.model} on {first.key.machine}, {workload}"
     speed = terminal.table(
         *("drafting", "tokens/s", "+-", "ms / output token", "roofline ms", "mJ / token", "low - high", "tokens/J"),
         *("accepted", "tokens / round"),
