@@ -1,7 +1,8 @@
 """One program at several levels: everything that must be equal, counted, since nothing compared proves nothing."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import zip_longest
 
 from cycle_model.pe.exact import exact
 from cycle_model.pe.fast import fast
@@ -12,16 +13,29 @@ from hw.isa.result import RunResult
 MODELS = ("functional", "exact", "fast")
 
 
+VALUE, TIME, COUNTER = "value", "time", "counter"
+
+
 @dataclass
 class Compared:
-    """Items compared between levels: entries of memories, words, events; starts, dones, totals; counters."""
+    """Items compared between levels: entries of memories, words, events; starts, dones, totals; counters.
+
+    ``wrong_values`` and ``wrong_times`` (counters included) are those that differ; only `tally` lets them be.
+    """
 
     values: int = 0
     times: int = 0
     counters: int = 0
+    wrong_values: int = 0
+    wrong_times: int = 0
 
     def __add__(self, other: "Compared") -> "Compared":
-        return Compared(self.values + other.values, self.times + other.times, self.counters + other.counters)
+        return Compared(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    @property
+    def items(self) -> int:
+        """All of them."""
+        return self.values + self.times + self.counters
 
 
 class Mismatch(AssertionError):
@@ -49,51 +63,63 @@ def compare(results: Sequence[RunResult]) -> Compared:
     After an error its code, unit, instruction and cycle must be equal, and what had started and ended by then. Values
     and counters then depend on how far other units had come, which only RTL and exact follow.
     """
-    stopped = any(result.error for result in results)
+    for _, what, one, other, left, right in _items(results):
+        if left != right:
+            raise Mismatch(f"{what}: {one} {left}, {other} {right}")
+    return tally(results)
+
+
+def tally(results: Sequence[RunResult]) -> Compared:
+    """Compare as `compare` does, but count what differs; Mismatch only where there is nothing to compare."""
     compared = Compared()
-    with_values = [result for result in results if result.state is not None and not stopped]
-    for other in with_values[1:]:
-        compared.values += _compare_values(with_values[0], other)
-    for other in results[1:]:
-        _equal(results[0], other, "error", results[0].error, other.error)
-        compared.values += 1
-    timed = [result for result in results if result.cycles is not None]
-    for other in timed[1:]:
-        for name in ("unit", "instruction", "start", "done"):
-            compared.times += _compare_lists(timed[0], other, name, getattr(timed[0], name), getattr(other, name))
-        _equal(timed[0], other, "cycles", timed[0].cycles, other.cycles)
-        compared.times += 1
-        if not (stopped and "fast" in (timed[0].level, other.level)):
-            compared.counters += _compare_maps(timed[0], other, "counters", timed[0].counters, other.counters)
-    if not compared.values or (len(timed) > 1 and not compared.times):
+    for kind, _, _, _, left, right in _items(results):
+        if kind == VALUE:
+            compared.values += 1
+            compared.wrong_values += left != right
+        else:
+            compared.times += kind == TIME
+            compared.counters += kind == COUNTER
+            compared.wrong_times += left != right
+    if not compared.values or (sum(result.cycles is not None for result in results) > 1 and not compared.times):
         raise Mismatch("nothing compared")
     return compared
 
 
-def _equal(one: RunResult, other: RunResult, what: str, left: object, right: object) -> None:
-    if left != right:
-        raise Mismatch(f"{what}: {one.level} {left}, {other.level} {right}")
+Item = tuple[str, str, str, str, object, object]
 
 
-def _compare_lists(one: RunResult, other: RunResult, name: str, left: list, right: list) -> int:
-    for i, (a, b) in enumerate(zip(left, right, strict=False)):
-        _equal(one, other, f"{name}[{i}]", a, b)
-    _equal(one, other, f"length of {name}", len(left), len(right))
-    return len(left)
+def _items(results: Sequence[RunResult]) -> Iterator[Item]:
+    """(kind, what, level, level, left, right) of everything that must be equal."""
+    stopped = any(result.error for result in results)
+    with_values = [result for result in results if result.state is not None and not stopped]
+    for other in with_values[1:]:
+        yield from _values(with_values[0], other)
+    for other in results[1:]:
+        yield VALUE, "error", results[0].level, other.level, results[0].error, other.error
+    timed = [result for result in results if result.cycles is not None]
+    for other in timed[1:]:
+        one = timed[0]
+        for name in ("unit", "instruction", "start", "done"):
+            yield from _lists(TIME, one, other, name, getattr(one, name), getattr(other, name))
+        yield TIME, "cycles", one.level, other.level, one.cycles, other.cycles
+        if not (stopped and "fast" in (one.level, other.level)):
+            yield from _maps(COUNTER, one, other, "counter", one.counters, other.counters)
 
 
-def _compare_maps(one: RunResult, other: RunResult, name: str, left: dict, right: dict) -> int:
+def _lists(kind: str, one: RunResult, other: RunResult, name: str, left: list, right: list) -> Iterator[Item]:
+    for i, (a, b) in enumerate(zip_longest(left, right)):
+        yield kind, f"{name}[{i}]", one.level, other.level, a, b
+
+
+def _maps(kind: str, one: RunResult, other: RunResult, name: str, left: dict, right: dict) -> Iterator[Item]:
     for key in sorted(set(left) | set(right)):
-        _equal(one, other, f"{name} {key}", left.get(key), right.get(key))
-    return len(left)
+        yield kind, f"{name} {key}", one.level, other.level, left.get(key), right.get(key)
 
 
-def _compare_values(one: RunResult, other: RunResult) -> int:
+def _values(one: RunResult, other: RunResult) -> Iterator[Item]:
     left, right = one.state, other.state
-    compared = 0
     for memory in sorted(set(left.memories) | set(right.memories)):
-        compared += _compare_maps(one, other, memory, left.memories.get(memory, {}), right.memories.get(memory, {}))
+        yield from _maps(VALUE, one, other, memory, left.memories.get(memory, {}), right.memories.get(memory, {}))
     for name in ("out", "events", "host"):
-        compared += _compare_lists(one, other, name, getattr(left, name), getattr(right, name))
-    _equal(one, other, "digest", one.digest, other.digest)
-    return compared + 1
+        yield from _lists(VALUE, one, other, name, getattr(left, name), getattr(right, name))
+    yield VALUE, "digest", one.level, other.level, one.digest, other.digest
