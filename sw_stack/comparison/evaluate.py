@@ -47,7 +47,7 @@ class Settings:
     corner      of the acceptance: low, nominal, high
     mode        always: cells draft in every round; plain decoding is a cell of its own
     allocation  of HB
-    locality    factor on the generator's stickiness, 1 = as fitted
+    locality    factor on the generator's locality profile, 1 = as fitted
     acceptance  a number in place of every method's acceptance; None = the best known
     trace       file with the model's routing; None = the model's generator
     """
@@ -75,12 +75,12 @@ def routing(model: str, settings: Settings) -> Trace:
 
 @lru_cache(maxsize=32)
 def _generated(model: str, locality: float, seed: int) -> Trace:
-    """``locality`` scales the stickiness of every layer, within what is possible."""
+    """``locality`` scales popularity, reweighting and stickiness of every layer."""
     if model not in PRESETS:
         raise UserError(f"model {model} must be given a routing trace: there is no generator for it")
     params = preset(model).params
     if locality != 1.0:
-        params = replace(params, locality=tuple(min(0.95, x * locality) for x in params.locality))
+        params = replace(params, locality=tuple(x * locality for x in params.locality))
     return generate(params, TRACE_SEQUENCES, TRACE_TOKENS, seed)
 
 

@@ -204,7 +204,8 @@ class Emitter:
         # Where everything comes to lie: experts behind the layer's router, refill behind the layer's last operation.
         extra = np.zeros(len(fixed) + 1, np.int64)
         np.add.at(extra, template.layer_end, 2 * active)
-        behind = template.layer_end + [len(self.model.layers[i].after) for i in self.model.moe_layers]
+        after = np.array([len(self.model.layers[i].after) for i in self.model.moe_layers], np.int64)
+        behind = template.layer_end + after
         np.add.at(extra, behind, (refill["hb_bytes"] > 0).astype(np.int64))
         shift = np.cumsum(extra)
         at = np.arange(len(fixed)) + shift[:-1]
