@@ -13,10 +13,11 @@ from hw.files import write_atomic
 from sw_stack.reports import terminal
 
 if TYPE_CHECKING:
-    from sw_stack.comparison.cell import CellResult
+    from sw_stack.comparison.cell import CellKey, CellResult
     from sw_stack.comparison.evaluate import Settings
     from sw_stack.comparison.phases import PhaseRecorder
     from sw_stack.machines.machine import Machine
+    from sw_stack.workloads.requests import Arrivals
     from sw_stack.workloads.serving import Server
 
 EXPLAIN_ROUNDS = 4
@@ -38,6 +39,10 @@ def command(
     rounds: Annotated[int, Option(help="Decoding rounds to simulate.")] = 16,
     tree: Annotated[str, Option(help="Token tree of drafting methods, depth x width.")] = "5x1",
     explain: Annotated[bool, Option("--explain", help="Say what bounds each phase against the roofline.")] = False,
+    arrivals: Annotated[
+        float | None, Option(help="Also serve requests that arrive at random, so many per second on average.")
+    ] = None,
+    requests: Annotated[int, Option(help="How many requests arrive (with --arrivals).")] = 32,
     timeline: Annotated[Path | None, Option(help="Write the last pass's timeline for ui.perfetto.dev here.")] = None,
     json_path: Annotated[Path | None, Option("--json", help="Write all numbers here, with provenance.")] = None,
     seed: Annotated[int, Option(help="Seed of routing and acceptance.")] = 0,
@@ -84,6 +89,10 @@ def command(
             recorder, server = _record(cell.key.method, model, dataset, batch, made, settings)
             notes["phases"][cell.key.method] = _explain(out, cell.key.method, made, recorder)
             notes["phases"][cell.key.method] |= _metrics(out, server, recorder)
+    if arrivals is not None:
+        from sw_stack.workloads.requests import Arrivals
+
+        notes["arrivals"] = _open_loop(out, [cell.key for cell in cells], made, settings, Arrivals(arrivals, requests))
     written = []
     if timeline:
         written.append(_timeline(timeline, best.key.method, model, dataset, batch, made, settings))
@@ -272,6 +281,36 @@ def _metrics(out, server: Server, recorder: PhaseRecorder) -> dict:
             f"{1 + server.shape.depth * server.shape.width} tokens per sequence."
         )
     return found
+
+
+def _open_loop(out, keys: list[CellKey], machine: Machine, settings: Settings, arrivals: Arrivals) -> dict:
+    from sw_stack.comparison.open_loop import PERCENTILES, serve
+
+    ranks = " / ".join(f"{p}" for p in PERCENTILES)
+    table = terminal.table(
+        *("drafting", "requests", "seconds", "tokens/s", "mean batch", f"first token s, {ranks} %"),
+        f"ms / later token, {ranks} %",
+        title=f"requests arriving at {arrivals.per_second:g} per second, at most {keys[0].batch} at once",
+    )
+    document = {}
+    for key in keys:
+        run = serve(key, machine, settings, arrivals)
+        first, later = run.first_token_s(), 1e3 * run.per_token_s()
+        table.add_row(
+            *(key.method, str(len(run.requests)), f"{run.seconds:.1f}", f"{run.tokens_per_s:.1f}"),
+            *(f"{run.mean_batch:.1f}", " / ".join(f"{x:.2f}" for x in first), " / ".join(f"{x:.1f}" for x in later)),
+        )
+        document[key.method] = {
+            "per_second": arrivals.per_second,
+            "requests": len(run.requests),
+            "seconds": run.seconds,
+            "tokens_per_s": run.tokens_per_s,
+            "mean_batch": run.mean_batch,
+            "first_token_s_percentiles": dict(zip(map(str, PERCENTILES), first.tolist(), strict=True)),
+            "ms_per_later_token_percentiles": dict(zip(map(str, PERCENTILES), later.tolist(), strict=True)),
+        }
+    out.print(table)
+    return document
 
 
 def _timeline(

@@ -69,8 +69,7 @@ def serve(key: CellKey, machine: Machine, settings: Settings, arrivals: Arrivals
     )
     require_fit(fits(machine, config, serving))
     timer = MachineTimer(machine, config)
-    trace = routing(key.model, settings.locality, settings.seed)
-    server = Server(machine, config, trace, acceptance_for(key, settings), serving, timer)
+    server = Server(machine, config, routing(key.model, settings), acceptance_for(key, settings), serving, timer)
     timer.share = server.share
     sizes = [len(one.new_tokens) for one in server.run()]
     tokens = sum(request.output_tokens for request in server.requests)
