@@ -25,7 +25,7 @@ def command_reference() -> str:
     lines = [
         "# Commands of the PE, bit by bit",
         "",
-        "Generated from `hw/isa/encoding.py` by `python -m sw_stack.compiler.command_reference`; a test compares them.",
+        "Generated from `hw/isa/commands.py` by `python -m sw_stack.compiler.command_reference`; a test compares them.",
         "What the commands do, and when, is in [pe.md](pe.md); how to write them, in `sw_stack/compiler/assembler.py`.",
         "",
         "| bits | |",
