@@ -6,6 +6,7 @@ The program that Verilator builds talks to nobody: it reads a program as text, p
 
 import functools
 import hashlib
+import re
 import subprocess
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from rtl_gen.verilog import convert
 
 OUTPUT = Path("build/compiled_pe")
 BENCH = Path(__file__).with_name("pe_bench.cpp")
+HIERARCHICAL_FROM = 4096
+"""Slice MACs from which each kind of column is compiled on its own, once; smaller arrays run faster as a whole."""
 
 
 def run_compiled(program: PeProgram, limit: int = 10_000_000) -> RunResult:
@@ -62,7 +65,7 @@ class _CompiledPe:
         self.binary = (folder / "observed_pe").resolve()
         if not self.binary.exists():
             write_atomic(folder / "ports.h", header)
-            _build(write_atomic(folder / "observed_pe.v", verilog), folder)
+            _build(write_atomic(folder / "observed_pe.v", verilog), folder, chip.array.slice_macs >= HIERARCHICAL_FROM)
 
     def result(self, program: PeProgram, bench: PeBench, output: str) -> RunResult:
         """The run that the binary's ``output`` tells of."""
@@ -115,7 +118,9 @@ def _header(observed: ObservedPe) -> str:
     return "\n".join([*lines, f"#define HOST_UNIT {int(Unit.HOST)}", ""])
 
 
-def _build(source: Path, folder: Path) -> None:
+def _build(source: Path, folder: Path, hierarchical: bool) -> None:
+    columns = re.findall(r"^module ((?:mac|accumulator|weight)_column_\w+)\(", source.read_text(), re.MULTILINE)
+    hierarchy = "".join(f'hier_block -module "{module}"\n' for module in columns)
     command = [
         "verilator",
         *("--cc", "--exe", "--build", "-O3", "-Wno-fatal", "--prefix", "Vpe", "--top-module", "observed_pe"),
@@ -125,6 +130,8 @@ def _build(source: Path, folder: Path) -> None:
         str(BENCH),
         str(source.resolve()),
     ]
+    if hierarchical:
+        command += ["--hierarchical", str(write_atomic(folder / "hierarchy.vlt", f"`verilator_config\n{hierarchy}"))]
     done = subprocess.run(command, env=verilator_environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"Verilator did not build the PE: {(done.stdout + done.stderr).strip()[-2000:]}")
