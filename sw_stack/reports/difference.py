@@ -31,14 +31,23 @@ def speed_ratio(first: CellResult, second: CellResult) -> float:
 
 
 def difference(first: Results, second: Results) -> Difference:
-    """Pair the cells; UserError where there is none in both."""
-    left = {cell.key: cell for cell in first.cells}
-    right = {cell.key: cell for cell in second.cells}
+    """Pair the cells of equal keys; where both have one machine each, whatever their names, machines do not count.
+
+    UserError where there is no cell in both.
+    """
+    alone = all(len({cell.key.machine for cell in results.cells}) == 1 for results in (first, second))
+
+    def by_key(results: Results) -> dict[tuple, CellResult]:
+        return {
+            (*cell.key.workload, "" if alone else cell.key.machine, cell.key.method): cell for cell in results.cells
+        }
+
+    left, right = by_key(first), by_key(second)
     common = [key for key in left if key in right]
     if not common:
         raise UserError("the two results must have at least one cell in common; they have none")
     return Difference(
         tuple((left[key], right[key]) for key in common),
-        tuple(key.label for key in left if key not in right),
-        tuple(key.label for key in right if key not in left),
+        tuple(cell.key.label for key, cell in left.items() if key not in right),
+        tuple(cell.key.label for key, cell in right.items() if key not in left),
     )

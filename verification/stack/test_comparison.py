@@ -10,7 +10,7 @@ import pytest
 
 from hw.errors import UserError
 from sw_stack.comparison.aggregate import against_best_other, best_methods, mean, means, picojoules, ratios, seconds
-from sw_stack.comparison.cell import CellKey, CellResult, csv_text, load, save
+from sw_stack.comparison.cell import CellKey, CellResult, Results, csv_text, load, save
 from sw_stack.reports.difference import difference, speed_ratio
 from verification.bench.comparison_results import SPEED, made_up_results
 
@@ -109,3 +109,15 @@ def test_difference_pairs_cells_and_orders_by_change(tmp_path):
     assert len(found.changed) == 1 and speed_ratio(*found.changed[0]) == pytest.approx(2)
     assert len(found.only_first) == 1 and dropped["key"]["machine"] in found.only_first[0]
     assert not found.only_second
+
+
+def test_results_of_one_machine_each_are_paired_whatever_their_names():
+    """A preset against a file that changes it: the same workloads are compared."""
+    whole = made_up_results()
+    one, other = (Results({}, tuple(c for c in whole.cells if c.key.machine == name)) for name in ("xpu", "xpu-pim"))
+    found = difference(one, other)
+    assert len(found.pairs) == 12
+    assert {round(speed_ratio(*pair), 6) for pair in found.pairs} == {1.5}
+    halves = [Results({}, tuple(c for c in one.cells if c.key.model == name)) for name in ("model-a", "model-b")]
+    with pytest.raises(UserError, match="in common"):
+        difference(*halves)
