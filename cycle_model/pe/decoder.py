@@ -6,6 +6,7 @@ by `exact` and `fast`, each in its own way. Bit places come from `hw.isa.encodin
 """
 
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -156,7 +157,8 @@ _FIELDS = ("register", "space", "chain", "last", "a_space", "w_space", "s_space"
 _FIELDS += ("broadcast", "indexed", "first")
 
 
-def _table(instructions: list[int]) -> _Table:
+@lru_cache(maxsize=16)
+def _table(instructions: tuple[int, ...]) -> _Table:
     number = len(instructions)
     table = _Table(
         *(np.zeros(number, dtype=np.int64) for _ in range(3)),
@@ -196,7 +198,7 @@ def decode(program: PeProgram) -> np.ndarray:
     Raises UserError where the run takes more than 2^26 steps (a kernel that never returns).
     """
     chip = program.chip
-    table = _table(program.instructions)
+    table = _table(tuple(program.instructions))
     vector_times = np.zeros((1 << OPCODE_BITS, 2), dtype=np.int64)
     for opcode, spec in COMMANDS.items():
         if spec.unit is Unit.VECTOR:
