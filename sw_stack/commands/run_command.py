@@ -22,13 +22,15 @@ LEVELS = ("functional", "fast", "exact", "rtl")
 def command(
     program: Annotated[Path, Argument(help="A .prog file.")],
     level: Annotated[str, Option(help="functional, fast, exact, rtl, or all: run everything and compare.")] = "exact",
+    compiled: Annotated[bool, Option("--compiled", help="RTL as Verilog compiled by Verilator: built once.")] = False,
     chip: Annotated[str | None, Option(help="Refuse programs that were not made for this chip.")] = None,
     json_path: Annotated[Path | None, Option("--json", help="Write all numbers here, with provenance.")] = None,
     quiet: Annotated[bool, Option("--quiet", help="Write the files, print nothing.")] = False,
 ) -> None:
     """Run a program on the PE: values and time of the same file at every level.
 
-    functional has values only, fast has time only, exact steps the state machines, rtl simulates the Amaranth design.
+    functional has values only, fast has time only, exact steps the state machines, rtl simulates the Amaranth design,
+    or with --compiled its Verilog, some hundred times faster once it is built.
     The digest covers everything written; for fast and exact it is that of the functional level. The exit status is 1
     where the PE stopped with an error, where the digest is not the expected one, or where levels disagree.
     """
@@ -39,7 +41,7 @@ def command(
     results, seconds = {}, {}
     for name in levels:
         begin = time.perf_counter()
-        results[name] = run_level(loaded, name)
+        results[name] = run_level(loaded, name, compiled=compiled)
         seconds[name] = time.perf_counter() - begin
     differences = compare(list(results.values()))
     wrong = [r.level for r in results.values() if loaded.expected and r.digest != loaded.expected]
@@ -51,10 +53,14 @@ def command(
         raise Exit(1)
 
 
-def run_level(program: PeProgram, level: str) -> RunResult:
-    """Run ``program`` at one of `LEVELS`; fast and exact get the functional level's digest."""
+def run_level(program: PeProgram, level: str, *, compiled: bool = False) -> RunResult:
+    """Run ``program`` at one of `LEVELS`; fast and exact get the functional level's digest, rtl may be ``compiled``."""
     from cycle_model.pe.functional import functional
 
+    if level == "rtl" and compiled:
+        from rtl_gen.compiled_pe import run_compiled
+
+        return run_compiled(program)
     if level == "rtl":
         from rtl_gen.simulate import simulate_pe
 
