@@ -45,13 +45,14 @@ class CommandGenerator:
         return loads + moves
 
     def contents(self) -> list[VectorCommand]:
-        """Everything _VT (64 rows) and the row registers hold, sent to XM."""
-        rows = [
-            VectorCommand(Opcode.MOVE, d=0, a=a, n=16, fields={"a_space": _VT, "d_space": _TO_XM})
-            for a in (0, 16, 32, 48)
-        ]
-        registers = [VectorCommand(Opcode.ROW_STORE, d=r, fields={"row_a": r}) for r in range(ROW_REGISTERS)]
-        return rows + registers
+        """Everything VT (64 rows) and the row registers hold, sent to XM."""
+        fields = {"a_space": _VT, "d_space": _TO_XM}
+        rows = [VectorCommand(Opcode.MOVE, d=0, a=a, n=16, fields=fields) for a in (0, 16, 32, 48)]
+        return rows + self.registers()
+
+    def registers(self) -> list[VectorCommand]:
+        """Everything the row registers hold, sent to XM."""
+        return [VectorCommand(Opcode.ROW_STORE, d=r, fields={"row_a": r}) for r in range(ROW_REGISTERS)]
 
     def binary(self, opcode, a_space, b_kind, d_space, indexed) -> VectorCommand:
         n = int(self.rng.integers(1, self.rows + 1 if indexed else 7))

@@ -78,8 +78,8 @@ def test_latency_and_interval_follow_the_stage_counts(depths):
         sizes,
         rt,
         lt,
-        [*commands, *generator.contents()],
-        run_commands(sizes, rt, lt, [*commands, *generator.contents()]),
+        [*commands, *generator.registers()],
+        run_commands(sizes, rt, lt, [*commands, *generator.registers()]),
     )
 
 
@@ -98,7 +98,7 @@ def test_one_token():
     ):
         commands.append(VectorCommand(opcode, a=4, d=5, n=6, fields=fields))
     commands.append(VectorCommand(Opcode.ROW_SCALE, fields={"row": 4, "row_a": 3}))
-    commands += generator.contents()
+    commands += generator.registers()
     _compare(sizes, rt, lt, commands, run_commands(sizes, rt, lt, commands))
 
 
@@ -229,8 +229,8 @@ def test_fields_of_other_commands_are_ignored():
         plain.append(VectorCommand(opcode, **slots | ({"n": 1} if "n" in unused else {}), fields=fields))
         extra = {name: value for name, value in wild.items() if name not in spec.fields}
         strange.append(VectorCommand(opcode, **slots | unused, fields=fields | extra))
-    ran = run_commands(TINY, rt, lt, [*strange, *generator.contents()])
-    _compare(TINY, rt, lt, [*plain, *generator.contents()], ran)
+    ran = run_commands(TINY, rt, lt, [*strange, *generator.registers()])
+    _compare(TINY, rt, lt, [*plain, *generator.registers()], ran)
 
 
 @pytest.mark.full
