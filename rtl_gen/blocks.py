@@ -12,7 +12,11 @@ from hw.array.mac_array import MacArray
 from hw.array.pe_array import PeArray
 from hw.array.slice_mac import SliceMac
 from hw.array.weight_feed import WeightFeed
+from hw.die.axi_bank import AxiBank
+from hw.die.axi_machine import AxiRegisters
+from hw.die.axi_memory import AxiMemory
 from hw.memory.hb_controller import HbController
+from hw.memory_map import BufferSizes, die_map
 from hw.params import ChipParams
 from hw.pe.expert_router import ExpertRouter
 from hw.pe.hotness import Hotness
@@ -47,5 +51,8 @@ BLOCKS: dict[str, Block] = {
     "vector_lane": Block("arithmetic of one column of the vector unit", VectorLane),
     "sigmoid_unit": Block("sigmoid by table and cubic polynomial", SigmoidUnit),
     "vector_unit": Block("FP32 operations on rows, row maxima, sigmoid, requantisation", VectorUnit),
+    "axi_registers": Block("register map behind AXI4-Lite", lambda chip: AxiRegisters(die_map(chip, BufferSizes()))),
+    "axi_memory": Block("on-chip bank and its controller behind AXI4", lambda chip: AxiMemory(chip.hb)),
+    "axi_bank": Block("AXI4 manager in place of an HB bank", lambda chip: AxiBank(chip.hb)),
     "pe": Block("processing element: sequencer, units, memories, array, HB controller", Pe),
 }

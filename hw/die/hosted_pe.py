@@ -5,12 +5,25 @@ dispatch word and the first word of each link, as the models' runs begin, so cyc
 still as they were in the cycle in which the program was over.
 """
 
-from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, unsigned
+from amaranth.hdl import (
+    Cat,
+    ClockDomain,
+    ClockSignal,
+    Const,
+    DomainRenamer,
+    Module,
+    Mux,
+    ResetInserter,
+    ResetSignal,
+    Signal,
+    unsigned,
+)
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
 
 from hw.die.host_bus import BlockPorts, WindowPort
+from hw.hierarchy import DefineOnce
 from hw.isa.counters import COUNTERS
 from hw.isa.encoding import PeError
 from hw.memory.on_chip_bank import OnChipBank
@@ -158,7 +171,7 @@ class HostedPe(wiring.Component):
         run = host.control.run
         pe = Pe(chip)
         bank = OnChipBank(chip.hb)
-        m.submodules.pe = ResetInserter(~run)(pe)
+        m.submodules.pe = self._resettable(m, pe, platform)
         m.submodules.bank = bank
         connect(m, pe.pins, bank.pins)
         m.d.comb += bank.host_owns.eq(~run)
@@ -231,6 +244,19 @@ class HostedPe(wiring.Component):
             host.status.violation.eq(bank.violation),
         ]
         return m
+
+    def _resettable(self, m, pe, platform):
+        """``pe``, in reset while there is no run.
+
+        An export has black-box instances, which an inserted reset does not reach: there the PE gets a reset net of its
+        own on the same clock net, which Amaranth's simulator would take for another clock.
+        """
+        run = self.host.control.run
+        if not isinstance(platform, DefineOnce):
+            return ResetInserter(~run)(pe)
+        m.domains.run = ClockDomain("run", local=True)
+        m.d.comb += [ClockSignal("run").eq(ClockSignal()), ResetSignal("run").eq(ResetSignal() | ~run)]
+        return DomainRenamer("run")(pe)
 
     def _window(self, m, decoder, memory) -> None:
         m.d.comb += [

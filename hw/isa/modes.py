@@ -41,6 +41,7 @@ class HbError(IntEnum):
     BAD_COLUMN   the first column is none of the row's data columns
     BEYOND_BANK  the last column lies behind the last row
     UNALIGNED    a write with in-line ECC starts or ends inside a group of eight columns
+    BUS          never from the controller: an AXI memory in its place answered a write with an error
     """
 
     NONE = 0
@@ -48,3 +49,4 @@ class HbError(IntEnum):
     BAD_COLUMN = 2
     BEYOND_BANK = 3
     UNALIGNED = 4
+    BUS = 5

@@ -1,0 +1,143 @@
+"""``elmoe3d fpga``: bitstreams for boards, and programs run on them."""
+
+import dataclasses
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hw.errors import UserError
+from hw.params import ChipParams
+from hw.params import chip as chip_named
+from sw_stack.reports.terminal import console, table
+
+SIMULATED = "simulated"
+"""Name of the port that is no device but the board's Verilog in a simulator."""
+
+command = typer.Typer(help="Build FPGA boards and run programs on them.", no_args_is_help=True)
+
+
+@command.command("build")
+def build_board(
+    board: Annotated[str, typer.Option(help="A board (elmoe3d fpga boards).")] = "ulx3s",
+    chip: Annotated[str | None, typer.Option(help="Sizes to build; the board's own unless given.")] = None,
+    explore: Annotated[bool, typer.Option(help="Build growing arrays until one does not fit or close.")] = False,
+) -> None:
+    """Build a bitstream and print what it takes and how fast it is. Exit status 1 where the clock is not met."""
+    from rtl_gen.boards import board as board_named
+    from rtl_gen.fpga import build
+
+    params = board_named(board)
+    sizes = chip_named(chip or params.chip)
+    rows = table(
+        "array", *params.totals, "Fmax MHz", "clock MHz", "closes", "slice MACs/s", "seconds", title=params.note
+    )
+    out = console()
+    closes = True
+    for candidate in explored(sizes) if explore else [sizes]:
+        shape = f"{candidate.array.rows} x {candidate.array.columns} x {candidate.array.depth}"
+        try:
+            built = build(params, candidate)
+        except UserError as error:
+            if not explore:
+                raise
+            rows.add_row(shape, *["-"] * (len(params.totals) + 2), str(error))
+            break
+        used = (f"{built.used[name]:,} of {total:,}" for name, total in params.totals.items())
+        rows.add_row(
+            shape,
+            *used,
+            f"{built.fmax_mhz:.1f}",
+            f"{params.clock_mhz:g}",
+            "yes" if built.closes else "no",
+            f"{built.slice_macs_per_s / 1e9:.2f} G",
+            f"{built.seconds:.0f}",
+        )
+        out.print(f"{built.bitstream} ({built.bitstream.stat().st_size:,} bytes)")
+        closes = built.closes
+        if not closes:
+            break
+    out.print(rows)
+    if not closes and not explore:
+        raise typer.Exit(1)
+
+
+def explored(smallest: ChipParams) -> list[ChipParams]:
+    """``smallest``, then larger arrays with the bank and everything else in proportion."""
+    found = [smallest]
+    for rows, columns in ((2, 4), (4, 4), (4, 8), (8, 8)):
+        array = dataclasses.replace(smallest.array, rows=rows, columns=columns)
+        hb = dataclasses.replace(smallest.hb, data_bits=32 * columns)
+        found.append(dataclasses.replace(smallest, name=f"{rows}x{columns}x{array.depth}", array=array, hb=hb))
+    return found
+
+
+@command.command("boards")
+def list_boards() -> None:
+    """Boards that can be built."""
+    from rtl_gen.boards import board, boards
+
+    rows = table("board", "what", "clock MHz", "baud", "chip")
+    for name in boards():
+        params = board(name)
+        rows.add_row(name, params.note, f"{params.clock_mhz:g}", f"{params.baud:,}", params.chip)
+    console().print(rows)
+
+
+@command.command("run")
+def run_program(
+    program: Annotated[Path, typer.Argument(help="A .prog file.")],
+    port: Annotated[str, typer.Option(help="Serial port, or 'simulated': the board's Verilog at its UART pins.")],
+    baud: Annotated[int, typer.Option(help="Of the serial port.")] = 1_000_000,
+    pe: Annotated[int, typer.Option(help="PE of the board.")] = 0,
+    seconds: Annotated[float, typer.Option(help="Longest wait for the program to end.")] = 60.0,
+) -> None:
+    """Run a program on a board and compare bits, cycles and counters with the models.
+
+    The digest covers what a board can show: HB columns of the image and those refilled, words sent, events, HOST
+    requests. Exit status 1 where anything differs, or the PE stopped with an error.
+    """
+    from cycle_model.pe.exact import exact
+    from cycle_model.pe.functional import functional
+    from sw_stack.compiler.program import read_program
+    from sw_stack.host.board import RemoteBoard, visible
+    from sw_stack.host.link import HostLink
+
+    loaded = read_program(program)
+    values, times = functional(loaded), exact(loaded)
+    begin = time.monotonic()
+    with closing(_open(port, baud, loaded.chip)) as opened:
+        board = RemoteBoard(HostLink(opened, port), loaded.chip, pe)
+        found = board.run(loaded, values.state.memories.get("HB", ()), seconds)
+    digests = ["-" if found.error else each.digest(loaded.chip)[:16] for each in (found.state, visible(values.state))]
+    rows = table("", "board", "model", "")
+    differs = False
+    for name, on_board, of_model in (
+        ("digest", digests[0], digests[1]),
+        ("cycles", f"{found.cycles:,}", f"{times.cycles:,}"),
+        ("error", str(found.error or "-"), str(times.error or "-")),
+        *((name, f"{found.counters[name]:,}", f"{value:,}") for name, value in times.counters.items() if value),
+    ):
+        differs |= on_board != of_model
+        rows.add_row(name, on_board, of_model, "equal" if on_board == of_model else "[red]differs[/red]")
+    out = console()
+    out.print(rows)
+    unequal = [name for name, value in times.counters.items() if value != found.counters[name]]
+    out.print(
+        f"{len(times.counters)} counters compared, {len(unequal)} differ; "
+        f"{time.monotonic() - begin:.1f} s with loading and reading back"
+    )
+    if differs or unequal or found.error:
+        raise typer.Exit(1)
+
+
+def _open(port: str, baud: int, chip: ChipParams):
+    if port == SIMULATED:
+        from rtl_gen.simulated_board import SimulatedPort, build
+
+        return SimulatedPort(build(chip))
+    from sw_stack.host.link import open_port
+
+    return open_port(port, baud)
