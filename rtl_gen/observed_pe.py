@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Fragment, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
 
+from hw.hierarchy import DefineOnce
 from hw.params import ChipParams
 from hw.pe.pe import Pe
 from rtl_gen.pe_probes import Written, components, probes, registers
@@ -24,7 +25,7 @@ class ObservedPe(wiring.Component):
     def __init__(self, chip: ChipParams):
         self._chip = chip
         # A first elaboration tells the widths of what is to be watched.
-        (pe, _), watched, register_bits = self._elaborated(None)
+        (pe, _), watched, register_bits = self._elaborated(DefineOnce())
         members = {
             name: wiring.Signature(
                 {
