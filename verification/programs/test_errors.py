@@ -51,6 +51,14 @@ CASES = {
         3,
         29,
     ),
+    # host: 3, answer 4 + 10 = 14. Both wait for it and start, wrongly, in 15: the lower unit counts.
+    "two errors in one cycle": (
+        _program("host 1, 2, 3 !0 !1\nstore XM[0], n=0 ?0\nhb.load d=WH[0], a=0, n=0 ?1\nreturn", host_cycles=(10,)),
+        _C.ILLEGAL_COMMAND,
+        _U.HB,
+        2,
+        16,
+    ),
     "WH": (_program("hb.load d=WH[60], a=0, n=5\nreturn"), _C.ADDRESS, _U.HB, 0, 4),
     "WL": (_program("stream.load WL[63], n=2\nreturn"), _C.ADDRESS, _U.STREAM, 0, 4),
     "LT": (_program("gather.load LT[31], n=2\nreturn"), _C.ADDRESS, _U.GATHER, 0, 4),

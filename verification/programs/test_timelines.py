@@ -92,7 +92,7 @@ CASES = {
     # Answers in the cycle of the request.
     "answer at once": Timeline("host 1, 2, 3\nhost 1, 2, 3", ((3, 4), (5, 6)), 7, {}, {"host_cycles": (0,)}),
     # gather: words 4 ... 27. stream: start 5, words 6 ... 10. matmul: three blocks, I = max(4, 2, 3) = 4: start 28,
-    # free 28 + 8 + 12 - 1 = 47, done 28 + 8 + 8 + 3 + 14 + 1 = 62. sigmoid: two cycles a row, latency 2 + 1 + 35 + 1 = 39:
+    # free 28 + 8 + 12 - 1 = 47, done 28 + 8 + 8 + 3 + 14 + 1 = 62. sigmoid: two cycles a row, latency 2 + 1 + 35 + 1:
     # start 63, done 63 + 4 + 39 - 1 = 105. absmax of 4 rows: latency 2 + 1 + 1 + 1 = 5: 106, 106 + 8 = 114. scale:
     # interval 4, latency 2 + 1 + 8 + 1 = 12: 115, 115 + 15 = 130.
     "blocks and long operations": Timeline(
