@@ -27,7 +27,6 @@ _JEDEC = "JESD209-5B through Ramulator 2"
 _LINKS = Links(
     stream_gb_per_s=Sourced(128, "GB/s", "second-hand", _ELMOE),
     aggregation_gb_per_s=Sourced(32, "GB/s", "second-hand", _ELMOE),
-    chunk_bytes=Sourced(512, "B", "assumed", "as many bytes as 4 ns of the stream link move"),
     hop_ns=Sourced(10, "ns", "assumed", "a few registered hops over a 40 mm2 die", 4, 40),
 )
 

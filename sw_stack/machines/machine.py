@@ -37,13 +37,11 @@ class Links:
 
     stream_gb_per_s       injection of LPDDR data towards the PEs; unicast, multicast, broadcast
     aggregation_gb_per_s  gathers activations, maxima and chains
-    chunk_bytes           unit in which a link is granted
     hop_ns                from a grant to the first byte at the PE
     """
 
     stream_gb_per_s: Sourced
     aggregation_gb_per_s: Sourced
-    chunk_bytes: Sourced
     hop_ns: Sourced
 
 
