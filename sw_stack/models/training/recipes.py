@@ -58,9 +58,9 @@ RECIPES = {
     "dense": Recipe(
         f"{TARGET}-draft-dense",
         ModelShape(hidden=96, layers=3, heads=3, kv_heads=1, experts=0, top_k=0, intermediate=256),
-        steps=500,
+        steps=1300,
     ),
-    "eagle": Recipe(f"{TARGET}-draft-eagle", ModelShape(layers=1, experts=0, top_k=0, intermediate=384), steps=800),
+    "eagle": Recipe(f"{TARGET}-draft-eagle", ModelShape(layers=1, experts=0, top_k=0, intermediate=384), steps=1200),
 }
 
 
