@@ -103,17 +103,29 @@ def _machines() -> Group:
     )
 
 
+def _metrics() -> Table:
+    from sw_stack.reports.metrics import METRICS
+
+    rows = table("metric", "unit", "meaning")
+    for name, (unit, meaning) in METRICS.items():
+        rows.add_row(name, unit, meaning)
+    return rows
+
+
 CATALOGUES: dict[str, Callable[[], Table | Group]] = {
     "chips": _chips,
     "blocks": _blocks,
     "models": _models,
     "machines": _machines,
     "workloads": _workloads,
+    "metrics": _metrics,
 }
 
 
-def command(what: str = typer.Argument("all", help="chips, blocks, models, machines, workloads, or all")) -> None:
-    """List the presets by name: chips (--chip), Verilog blocks (--block), models, machines (--machine), workloads."""
+def command(
+    what: str = typer.Argument("all", help="chips, blocks, models, machines, workloads, metrics, or all"),
+) -> None:
+    """List the presets by name: chips (--chip), Verilog blocks (--block), models, machines (--machine), workloads, metrics."""
     if what != "all" and what not in CATALOGUES:
         raise UserError(f"unknown catalogue {what!r}; {nearest(what, [*CATALOGUES, 'all'])}")
     out = console()
