@@ -4,22 +4,16 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
 
-from hw.die.host_axi import AxiLiteSubordinate
+from hw.die.host_axi import AxiLiteSubordinate, axil_members
 from hw.die.host_bus import BlockPorts, HostDecoder
 from hw.die.hosted_pe import HostedPe
 from hw.memory_map import BufferSizes, MemoryMap, die_map
 from hw.params import ChipParams
 
 
-def _axil_members() -> dict:
-    members = dict(AxiLiteSubordinate().signature.members)
-    del members["bus"]
-    return members
-
-
 def _pass_through(m: Module, outer: wiring.Component, inner: wiring.Component) -> None:
     """The ``s_axil_*`` ports of ``inner`` as those of ``outer``."""
-    for name, member in _axil_members().items():
+    for name, member in axil_members().items():
         source, sink = (inner, outer) if member.flow is Out else (outer, inner)
         m.d.comb += getattr(sink, name).eq(getattr(source, name))
 
@@ -40,7 +34,7 @@ class AxiRegisters(wiring.Component):
     def __init__(self, memory_map: MemoryMap):
         self._map = memory_map
         super().__init__(
-            _axil_members() | {block.name: Out(BlockPorts(block)).array(block.count) for block in memory_map.blocks}
+            axil_members() | {block.name: Out(BlockPorts(block)).array(block.count) for block in memory_map.blocks}
         )
 
     def elaborate(self, platform):
@@ -72,7 +66,7 @@ class AxiMachine(wiring.Component):
 
     def __init__(self, chip: ChipParams, buffers: BufferSizes | None = None):
         self._chip, self._buffers = chip, buffers or BufferSizes()
-        super().__init__(_axil_members() | {"running": Out(chip.pes)})
+        super().__init__(axil_members() | {"running": Out(chip.pes)})
 
     def elaborate(self, platform):
         m = Module()

@@ -36,6 +36,31 @@ class Burst(IntEnum):
     WRAP = 2
 
 
+def axil_members() -> dict:
+    """An AXI4-Lite port as its subordinate sees it."""
+    return {
+        "s_axil_awaddr": In(ADDRESS_BITS),
+        "s_axil_awprot": In(3),
+        "s_axil_awvalid": In(1),
+        "s_axil_awready": Out(1),
+        "s_axil_wdata": In(32),
+        "s_axil_wstrb": In(4),
+        "s_axil_wvalid": In(1),
+        "s_axil_wready": Out(1),
+        "s_axil_bresp": Out(2),
+        "s_axil_bvalid": Out(1),
+        "s_axil_bready": In(1),
+        "s_axil_araddr": In(ADDRESS_BITS),
+        "s_axil_arprot": In(3),
+        "s_axil_arvalid": In(1),
+        "s_axil_arready": Out(1),
+        "s_axil_rdata": Out(32),
+        "s_axil_rresp": Out(2),
+        "s_axil_rvalid": Out(1),
+        "s_axil_rready": In(1),
+    }
+
+
 class AxiLiteSubordinate(wiring.Component):
     """AXI4-Lite accesses to the host bus, one at a time, reads and writes in turn where both wait.
 
@@ -50,30 +75,7 @@ class AxiLiteSubordinate(wiring.Component):
     """
 
     def __init__(self):
-        super().__init__(
-            {
-                "s_axil_awaddr": In(ADDRESS_BITS),
-                "s_axil_awprot": In(3),
-                "s_axil_awvalid": In(1),
-                "s_axil_awready": Out(1),
-                "s_axil_wdata": In(32),
-                "s_axil_wstrb": In(4),
-                "s_axil_wvalid": In(1),
-                "s_axil_wready": Out(1),
-                "s_axil_bresp": Out(2),
-                "s_axil_bvalid": Out(1),
-                "s_axil_bready": In(1),
-                "s_axil_araddr": In(ADDRESS_BITS),
-                "s_axil_arprot": In(3),
-                "s_axil_arvalid": In(1),
-                "s_axil_arready": Out(1),
-                "s_axil_rdata": Out(32),
-                "s_axil_rresp": Out(2),
-                "s_axil_rvalid": Out(1),
-                "s_axil_rready": In(1),
-                "bus": Out(HostBus()),
-            }
-        )
+        super().__init__(axil_members() | {"bus": Out(HostBus())})
 
     def elaborate(self, platform):
         m = Module()
@@ -182,7 +184,8 @@ class AxiMemorySubordinate(wiring.Component):
     order, reads and writes in turn where both wait; identifiers are returned.
 
     SLVERR, with the bank untouched, answers a burst that is not INCR, not of whole aligned columns, that crosses a 4 KB
-    boundary or leaves the bank, and a write with strobes missing; and a beat that ECC could not correct.
+    boundary or leaves the bank, and a write with strobes missing or its last beat misplaced; and a beat that ECC could
+    not correct.
 
     Parameters
     ----------
@@ -219,12 +222,14 @@ class AxiMemorySubordinate(wiring.Component):
         left = Signal(9)
         length = Signal(9)
         wrong, failed = Signal(), Signal()
+        writing = Signal()
         m.d.comb += [
             port.request.payload.column.eq(place[:column_bits]),
             port.request.payload.row.eq(place[column_bits:]),
             port.request.payload.columns.eq(length),
             self.s_axi_bid.eq(identifier),
             self.s_axi_rid.eq(identifier),
+            port.request.payload.write.eq(writing),
             port.write.payload.eq(beats.r_data),
             self.s_axi_rdata.eq(beats.r_data),
         ]
@@ -267,7 +272,8 @@ class AxiMemorySubordinate(wiring.Component):
                     beats.w_en.eq(self.s_axi_wvalid & ~wrong),
                 ]
                 with m.If(self.s_axi_wvalid):
-                    m.d.sync += [left.eq(left - 1), failed.eq(failed | ~self.s_axi_wstrb.all())]
+                    misplaced = self.s_axi_wlast != (left == 1)
+                    m.d.sync += [left.eq(left - 1), failed.eq(failed | misplaced | ~self.s_axi_wstrb.all())]
                     with m.If(left == 1):
                         m.next = "collected"
             with m.State("collected"):
@@ -276,7 +282,7 @@ class AxiMemorySubordinate(wiring.Component):
                 with m.Elif(failed):
                     m.next = "drop"
                 with m.Else():
-                    m.d.comb += [port.request.valid.eq(1), port.request.payload.write.eq(1)]
+                    m.d.comb += [port.request.valid.eq(1), writing.eq(1)]
                     with m.If(port.request.ready):
                         m.next = "write"
             with m.State("drop"):
