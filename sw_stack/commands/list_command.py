@@ -125,7 +125,7 @@ CATALOGUES: dict[str, Callable[[], Table | Group]] = {
 def command(
     what: str = typer.Argument("all", help="chips, blocks, models, machines, workloads, metrics, or all"),
 ) -> None:
-    """List the presets by name: chips (--chip), Verilog blocks (--block), models, machines (--machine), workloads, metrics."""
+    """List presets by name: chips (--chip), blocks (--block), models, machines (--machine), workloads; metrics."""
     if what != "all" and what not in CATALOGUES:
         raise UserError(f"unknown catalogue {what!r}; {nearest(what, [*CATALOGUES, 'all'])}")
     out = console()
