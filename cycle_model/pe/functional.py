@@ -11,6 +11,7 @@ import numpy as np
 
 from cycle_model.numerics import fp32_add, scale_dots, slice_operand, widen_e8m0_scale, widen_fp16_scale
 from cycle_model.pe.memories import Memories, PeStop
+from cycle_model.pe.races import RaceDetector
 from cycle_model.pe.sequence import Sequencer, Step
 from cycle_model.pe.vector_values import VectorValues
 from hw.errors import UserError
@@ -21,17 +22,18 @@ from hw.isa.result import PeFault, PeState, RunResult
 from hw.params import SEMAPHORE_MAX, SEMAPHORES
 
 
-def functional(program: PeProgram) -> RunResult:
+def functional(program: PeProgram, *, find_races: bool = False) -> RunResult:
     """Run ``program``; digest and state, or the error that stops the PE.
 
-    An error of several units that the PE would meet in another order of time is reported in program order.
+    ``find_races`` also refuses accesses of two units that nothing orders (`cycle_model.pe.races`); slower. An error of
+    several units that the PE would meet in another order of time is reported in program order.
 
     Raises
     ------
     UserError
         A program that is not legal in a way that the PE cannot notice; names instruction and command.
     """
-    pe = FunctionalPe(program)
+    pe = FunctionalPe(program, RaceDetector() if find_races else None)
     result = RunResult("functional")
     sequencer = Sequencer(program)
     unit, instruction = Unit.SEQUENCER, 0
@@ -75,9 +77,12 @@ class _Link:
 class FunctionalPe:
     """Contents of everything a command can read or write; `execute` applies one."""
 
-    def __init__(self, program: PeProgram):
+    def __init__(self, program: PeProgram, races: RaceDetector | None = None):
         self.chip = program.chip
         self.memories = Memories(program.chip)
+        self.races = races
+        if races is not None:
+            self.memories.watch(races)
         self.vector = VectorValues(self.memories)
         self.hb = dict(program.hb)
         self.stream, self.aggregation = _Link(program.stream), _Link(program.aggregation)
@@ -96,12 +101,17 @@ class FunctionalPe:
             self.semaphores[semaphore] -= 1
             if self.semaphores[semaphore] < 0:
                 raise PeStop(PeError.WATCHDOG)  # nothing before it in the program gives it
+        watched = self.races is not None and (command.spec.unit is not Unit.SEQUENCER or command.opcode is Opcode.WAIT)
+        if watched:
+            self.races.begin(command, step.instruction)
         if command.spec.unit is Unit.VECTOR:
             self.vector.execute(command, values)
         elif command.opcode in _EXECUTE:
             if values.get("n") == 0 and command.opcode is not Opcode.LOOP:
                 raise PeStop(PeError.ILLEGAL_COMMAND)
             _EXECUTE[command.opcode](self, command.fields, values)
+        if watched:
+            self.races.end(command)
         for semaphore in command.signals:
             self.semaphores[semaphore] += 1
             if self.semaphores[semaphore] > SEMAPHORE_MAX:
@@ -116,9 +126,14 @@ class FunctionalPe:
         if first + count > columns:
             raise PeStop(PeError.HB_REFUSED)
 
+    def _see_hb(self, first: int, count: int, *, write: bool) -> None:
+        if self.races is not None:
+            self.races.access("HB", self.chip.hb.rows * self.chip.hb.data_columns, first, count, write=write)
+
     def _hb_load(self, fields: dict[str, int], v: dict[str, int]) -> None:
         self.memories.wh.check(v["d"], v["n"])
         self._hb_columns(v["a"], v["n"])
+        self._see_hb(v["a"], v["n"], write=False)
         missing = [column for column in range(v["a"], v["a"] + v["n"]) if column not in self.hb]
         if missing:
             raise UserError(f"reads HB column {missing[0]}, which was never written")
@@ -136,6 +151,7 @@ class FunctionalPe:
         self._hb_columns(v["d"], v["n"])
         if self.chip.hb.ecc == "inline" and (v["d"] % 8 or v["n"] % 8):
             raise PeStop(PeError.HB_REFUSED)
+        self._see_hb(v["d"], v["n"], write=True)
         words = self.stream.take(v["n"], self.memories.word_bytes).reshape(v["n"], -1)
         self.hb.update((v["d"] + i, int.from_bytes(word.tobytes(), "little")) for i, word in enumerate(words))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cycle_model.pe.races import RaceDetector
 from hw.errors import UserError
 from hw.isa.encoding import PeError
 from hw.params import ROW_REGISTERS, ChipParams
@@ -31,21 +32,28 @@ class Memory:
         self.bytes = np.zeros(entries * entry_bytes, np.uint8)
         self.written = np.zeros(entries * entry_bytes // grain, bool)
         self.entry_bytes, self.grain = entry_bytes, grain
+        self.races: RaceDetector | None = None
 
     def write(self, address: int, values: np.ndarray) -> None:
         """Bytes ``values``, whole grains, from grain ``address`` on; PeStop where they would leave the memory."""
         count = values.size // self.grain
         self.check(address, count)
+        self._seen(address, count, write=True)
         self.bytes[address * self.grain : address * self.grain + values.size] = values
         self.written[address : address + count] = True
 
     def read(self, address: int, count: int) -> np.ndarray:
         """uint8 [count, grain]; PeStop outside the memory, UserError where a grain was never written."""
         self.check(address, count)
+        self._seen(address, count, write=False)
         missing = np.flatnonzero(~self.written[address : address + count])
         if missing.size:
             raise UserError(f"reads {self.name}[{address + int(missing[0])}], which was never written")
         return self.bytes[address * self.grain : (address + count) * self.grain].reshape(count, self.grain)
+
+    def _seen(self, grain: int, count: int, *, write: bool) -> None:
+        if self.races is not None:
+            self.races.access(self.name, len(self.written), grain, count, write=write)
 
     def check(self, address: int, count: int) -> None:
         """PeStop unless ``count`` grains from ``address`` on are inside."""
@@ -82,12 +90,15 @@ class PieceMemory(Memory):
         for i, value in enumerate(values):
             group, place = divmod(piece + i // self.rows, per_group)
             at = 32 * self.rows * group + 32 * (i % self.rows) + columns * place
+            self._seen(at // self.grain, columns // self.grain, write=True)
             self.bytes[at : at + columns] = value.view(np.uint8)
             self.written[at // self.grain : (at + columns) // self.grain] = True
 
     def read_groups(self, group: int, count: int) -> np.ndarray:
         """int8 [count, rows, 32]; rows never written read as zeros, but every piece must have been in some row."""
         self.check_groups(group, count)
+        per_group = 32 * self.rows // self.grain
+        self._seen(group * per_group, count * per_group, write=False)
         grains = self.written.reshape(-1, self.rows, 32 // self.grain)[group : group + count]
         missing = np.flatnonzero(~grains.any(axis=1).all(axis=1))
         if missing.size:
@@ -99,6 +110,7 @@ class PieceMemory(Memory):
         """Entries as integers; bytes never written are zeros, but every entry must have been written in part."""
         grains = self.entry_bytes // self.grain
         self.check(address * grains, count * grains)
+        self._seen(address * grains, count * grains, write=False)
         some = self.written.reshape(-1, grains)[address : address + count].any(axis=1)
         if not some.all():
             raise UserError(f"reads {self.name}[{address + int(np.flatnonzero(~some)[0])}], which was never written")
@@ -124,6 +136,11 @@ class Memories:
         self.xm_words = pe.xm_words
         self.row = np.zeros((ROW_REGISTERS, rows), np.uint32)
         self.row_written = np.zeros(ROW_REGISTERS, bool)
+
+    def watch(self, races: RaceDetector) -> None:
+        """Tell ``races`` every access from now on; row registers and chains have one unit and need no watching."""
+        for memory in (self.wh, self.wl, self.al, self.av, self.rt, self.vt, self.lt, self.xm):
+            memory.races = races
 
     def entries(self) -> dict[str, dict[int, int]]:
         """`hw.isa.result.PeState.memories` but for REGISTER and HB."""

@@ -111,10 +111,13 @@ class VectorValues:
             b = self._rows(fields["b_space"], v["b"], count)
             b_places = np.broadcast_to(v["b"] + np.arange(count), n)
         self._refuse_race(fields, d_places, a_places, b_places)
-        a = np.concatenate([self._rows(fields["a_space"], int(place), 1) for place in a_places])
+        if fields["indexed"]:
+            a = np.concatenate([self._rows(fields["a_space"], int(place), 1) for place in a_places])
+        else:
+            a = self._rows(fields["a_space"], v["a"], n)
         values = _BINARY[opcode](a.view(np.float32), b.view(np.float32))
-        for place, value in zip(d_places, values, strict=True):
-            self._write(fields["d_space"], int(place), value[None])
+        for first, part in zip(d_places, values[:, None], strict=True) if fields["indexed"] else [(v["d"], values)]:
+            self._write(fields["d_space"], int(first), part)
 
     def _refuse_race(self, fields: dict[str, int], written: np.ndarray, a: np.ndarray, b: np.ndarray | None) -> None:
         """UserError where a row reads what an earlier row of the command writes, in VT."""

@@ -1,6 +1,7 @@
 """Experts as PE programs: the bits of the runtime's kernels, whatever mode, tier, batch, chip or share of a PE.
 
-Each program also runs on the exact and the fast model, which must agree to the cycle for every command.
+Each program also runs on the exact and the fast model, which must agree to the cycle for every command; and no two
+units may use a place without an order between them, so that no other timing could change a bit.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ TINY = with_hb_rows(chip("tiny"), 2048)
 
 def run_rows(program, tokens: int, outputs: int) -> np.ndarray:
     """uint32 [tokens, outputs]: bits of the rows that ``program`` sends last; it runs at every level but RTL."""
-    result = functional(program)
+    result = functional(program, find_races=True)
     assert result.error is None
     assert compare([result, *(dataclasses.replace(run(program), digest=result.digest) for run in (exact, fast))]) == []
     return read_rows(program.chip, result.state.out, tokens, outputs).view(np.uint32)

@@ -13,7 +13,8 @@ from sw_stack.compiler.assembler import assemble
 from verification.programs.golden import GOLDEN
 from verification.programs.test_errors import CASES
 
-_TIMING_ONLY = {"host that never answers", "word too late"}  # errors of time alone: values have none
+# Errors of time alone, of which values have none; and of two errors in one cycle, values have the first in the program.
+_TIMING_ONLY = {"host that never answers", "word too late", "two errors in one cycle"}
 
 
 def row(*values: float) -> int:
@@ -21,9 +22,10 @@ def row(*values: float) -> int:
     return int.from_bytes(struct.pack("<4f", *values), "little")
 
 
-def run(text: str, **changes):
+def run(text: str, *, find_races: bool = False, **changes):
     """One kernel on `tiny`."""
-    return functional(PeProgram(chip("tiny"), assemble(text).instructions, dispatch=[record_header(0, 0)], **changes))
+    program = PeProgram(chip("tiny"), assemble(text).instructions, dispatch=[record_header(0, 0)], **changes)
+    return functional(program, find_races=find_races)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in _TIMING_ONLY])
@@ -72,6 +74,33 @@ def test_what_only_values_show(text, message):
         run(text + "\nreturn", **links)
 
 
+_MATMUL = "array.matmul d=RT[0], a=AL[0], w=WL[0], s=WL[4], n=1, m=1, mode=LSB, first, last"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"gather.load AL[0], n=8\nstream.load WL[0], n=5 !1\n{_MATMUL} ?1", r"uses AL\[0\], which GATHER has written"),
+        (
+            f"gather.load AL[0], n=8 !0\nstream.load WL[0], n=5 !1\n{_MATMUL} ?0 ?1\nstream.load WL[4], n=1",
+            r"uses WL\[4\], which ARRAY has read at instruction 2",
+        ),
+        (
+            f"gather.load AL[0], n=8 !0\nstream.load WL[0], n=5 !1\n{_MATMUL} ?0 ?1\nvector.move d=VT[0], a=RT[3], n=1",
+            r"uses RT\[3\], which ARRAY has written at instruction 2",
+        ),
+    ],
+)
+def test_races_between_units_are_found(text, message):
+    """An access that no semaphore orders behind the other unit's is named; with the semaphore, or WAIT, it is legal."""
+    links = {"aggregation": [Chunk(0, tuple(range(1, 9)))], "stream": [Chunk(0, (1,) * 6)]}
+    lines = (text + "\nreturn").splitlines()
+    with pytest.raises(UserError, match=message):
+        run("\n".join(lines), find_races=True, **links)
+    ordered = [line for each in lines for line in ("wait", each)]
+    assert run("\n".join(ordered), find_races=True, **links).error is None
+
+
 def test_row_registers_and_maps_by_hand():
     """Maxima, their scale and reciprocal, INT8 pieces, and rows added where a map says."""
     state = run(
@@ -79,6 +108,8 @@ def test_row_registers_and_maps_by_hand():
         gather.load LT[0], n=2
         gather.load LT[2], n=1
         vector.row_absmax LT[0], n=2, row=0, first          ; 4, 6
+        vector.row_absmax LT[1], n=1, row=0                 ; 6, 6
+        vector.row_absmax LT[0], n=2, row=0, first          ; 4, 6 again: the maxima before are forgotten
         vector.row_reciprocal row=1, row_a=0                ; 31.75, 127 / 6
         vector.quantize d=AV[3], a=LT[0], n=2, row_b=1
         vector.row_load LT[2], row=2

@@ -30,7 +30,7 @@ def test_every_mode_over_token_and_k_blocks(mode, blocks, tier, biased):
     weights, activations, bias = random_projection(1, 12, 416, 18, mxfp4=mode == "mxfp4")
     bias = bias if biased else None
     program = projection_program(chip("tiny"), weights, activations, mode=mode, tier=tier, blocks=blocks, bias=bias)
-    result = functional(program)
+    result = functional(program, find_races=True)
     assert result.error is None
     rows = read_projection(program.chip, result.state.out, 18, 12, blocks)
     expected = project(weights, activations, draft=mode == "draft", bias=bias)
@@ -42,7 +42,7 @@ def test_other_chips(name, outputs, inputs, blocks):
     """The published PE and the smallest one."""
     weights, activations, bias = random_projection(2, outputs, inputs, 40)
     program = projection_program(chip(name), weights, activations, blocks=blocks, bias=bias)
-    result = functional(program)
+    result = functional(program, find_races=True)
     rows = read_projection(program.chip, result.state.out, 40, outputs, blocks)
     expected = project(weights, activations, bias=bias)
     np.testing.assert_array_equal(rows.view(np.uint32), expected.view(np.uint32))
