@@ -60,14 +60,15 @@ def _run(program: PeProgram, executed: Executed):
 class CompiledKernels:
     """`BatchKernels` whose projections are PE programs; everything else is handed on.
 
-    tier  of MSB slices: "hb" or "stream"
+    tier       of MSB slices: "hb" or "stream"
+    _matrices  by the identity of their stack, which is kept with them so that no other gets it
     """
 
     host: BatchKernels
     chip: ChipParams
     tier: str = "hb"
     executed: Executed = field(default_factory=Executed)
-    _matrices: dict[int, QuantizedWeights] = field(default_factory=dict)
+    _matrices: dict[int, tuple[ProjectionStack, QuantizedWeights]] = field(default_factory=dict)
 
     def __getattr__(self, name: str):
         return getattr(self.host, name)
@@ -82,8 +83,9 @@ class CompiledKernels:
         """As `BatchKernels.project_quantized`; raises UserError for a scheme that the PE has no mode for."""
         if scheme not in MODES:
             raise UserError(f"weights must be INT8 or augmented to run compiled, not {scheme.value}")
-        weights = self._matrices.setdefault(id(stack), None) or matrix_of(stack)
-        self._matrices[id(stack)] = weights
+        if id(stack) not in self._matrices:
+            self._matrices[id(stack)] = (stack, matrix_of(stack))
+        weights = self._matrices[id(stack)][1]
         bias = stack.bias[0] if stack.bias.shape[1] else None
         program = projection_program(
             self.chip, weights, QuantizedActivations(q, scales), mode=MODES[scheme], tier=self.tier, bias=bias

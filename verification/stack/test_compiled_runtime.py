@@ -7,16 +7,24 @@ from functools import cache
 import numpy as np
 import pytest
 
+from cycle_model.pe.functional import functional
+from hw.isa.program import PeProgram
 from hw.params import chip
 from sw_stack.commands.generate_command import DEFAULT_MODEL
+from sw_stack.compiler import functional_runtime
 from sw_stack.compiler.functional_runtime import CompiledRuntime
 from sw_stack.elastic.methods import HotSetChoice, make_decoder
 from sw_stack.elastic.rounds import Speculation
 from sw_stack.elastic.tree import TreeShape
 from sw_stack.models.checkpoint import open_checkpoint
+from sw_stack.models.hf_config import from_hf_config
 from sw_stack.models.quantized_model import QuantizedModel
-from sw_stack.models.runtime import Runtime
+from sw_stack.models.runtime import Runtime, Segment
 from sw_stack.models.sampling import SamplingConfig
+from sw_stack.models.tensor_source import random_source
+from verification.programs.equality import MODELS, Compared, assert_levels_equal
+from verification.programs.expert_cases import with_hb_rows
+from verification.stack.elastic_models import MOE
 
 PROMPT = [17, 300, 45, 801, 12]
 
@@ -83,6 +91,51 @@ def test_32_steps_of_plain_decoding():
 def test_32_tokens_of_elastic_decoding(shape):
     """32 tokens with the default chain, and with a tree."""
     assert_same_bits("elastic", 32, shape)
+
+
+def step_programs(monkeypatch: pytest.MonkeyPatch, layers: int, sequences: int) -> list[PeProgram]:
+    """Every program of a decode step of a random model with 8 experts a layer, on the tiny PE."""
+    programs: list[PeProgram] = []
+
+    def noted(program):
+        programs.append(program)
+        return functional(program)
+
+    monkeypatch.setattr(functional_runtime, "functional", noted)
+    model = QuantizedModel(random_source(from_hf_config(MOE | {"num_hidden_layers": layers}), 5))
+    chip_with_room = with_hb_rows(chip("tiny"), 2048)
+    runtimes = (Runtime(model), CompiledRuntime(model, chip_with_room, pes=1))
+    caches = [[each.new_cache() for _ in range(sequences)] for each in runtimes]
+    for step in (3, 7):  # a prefill of one token each, and the decode step
+        programs.clear()
+        results = []
+        for runtime, own in zip(runtimes, caches, strict=True):
+            segments = [Segment(cache, [step + i]) for i, cache in enumerate(own)]
+            results.append(runtime.forward(segments, logits="all").logits.view(np.uint32))
+            for segment in segments:
+                segment.cache.commit()
+        np.testing.assert_array_equal(*results)
+    return programs
+
+
+def test_a_decode_step_of_a_tiny_model_on_all_models(monkeypatch):
+    """13 programs (3 layers of four, and the output matrix): functional, exact and fast agree in values and times."""
+    programs = step_programs(monkeypatch, layers=3, sequences=2)
+    assert len(programs) == 13
+    compared = sum((assert_levels_equal(program) for program in programs), Compared())
+    print(f"{len(programs)} programs: {compared}")
+    assert compared.values >= 26 and compared.times > 5000
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_a_decode_step_of_a_tiny_model_on_rtl(monkeypatch):
+    """One layer and one sequence, on all four levels (minutes in Amaranth's simulator)."""
+    programs = step_programs(monkeypatch, layers=1, sequences=1)
+    assert len(programs) == 5
+    compared = sum((assert_levels_equal(program, (*MODELS, "rtl")) for program in programs), Compared())
+    print(f"{len(programs)} programs, four levels: {compared}")
+    assert compared.values >= 1000 and compared.times > 5000
 
 
 def test_a_wrong_bit_is_seen():
