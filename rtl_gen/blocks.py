@@ -15,9 +15,11 @@ from hw.array.weight_feed import WeightFeed
 from hw.die.axi_bank import AxiBank
 from hw.die.axi_machine import AxiRegisters
 from hw.die.axi_memory import AxiMemory
+from hw.die.links import ChunkLink
 from hw.memory.hb_controller import HbController
 from hw.memory_map import BufferSizes, die_map
 from hw.params import ChipParams
+from hw.params.links import LinkParams
 from hw.pe.expert_router import ExpertRouter
 from hw.pe.hotness import Hotness
 from hw.pe.pe import Pe
@@ -53,6 +55,10 @@ BLOCKS: dict[str, Block] = {
     "vector_unit": Block("FP32 operations on rows, row maxima, sigmoid, requantisation", VectorUnit),
     "axi_registers": Block("register map behind AXI4-Lite", lambda chip: AxiRegisters(die_map(chip, BufferSizes()))),
     "axi_memory": Block("on-chip bank and its controller behind AXI4", lambda chip: AxiMemory(chip.hb)),
+    "stream_link": Block(
+        "stream link: chunks on credits to any set of PEs",
+        lambda chip: ChunkLink(LinkParams(sources=2, targets=chip.pes, word_bits=32 * chip.array.columns)),
+    ),
     "axi_bank": Block("AXI4 manager in place of an HB bank", lambda chip: AxiBank(chip.hb)),
     "pe": Block("processing element: sequencer, units, memories, array, HB controller", Pe),
 }
