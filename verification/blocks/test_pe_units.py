@@ -1,5 +1,7 @@
 """The PE's data-moving units alone: what they move, and that every command takes the time of docs/pe.md."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from amaranth.hdl import Module
@@ -16,6 +18,7 @@ from hw.pe.host_unit import HostUnit
 from hw.pe.store_unit import StoreUnit
 from hw.pe.stream_unit import StreamUnit
 from rtl_gen.dram_device import HbDramDevice
+from verification.bench import ecc_reference
 
 TINY = chip("tiny")
 
@@ -156,55 +159,114 @@ def test_host(busy, latency):
     assert seen == [[1, 0xFFFFFFFF, 3]] * (busy + 1)
 
 
-@pytest.mark.parametrize(("first", "columns"), [(5, 1), (30, 20)])
-def test_hb_load_and_refill(first, columns):
+class Bank:
+    """HB and STREAM units, controller and bank of a chip, stepped cycle by cycle, with a log.
+
+    stored : (cycle, address, word) of every write to WH
+    errors : (cycle, code) of the HB unit
+    """
+
+    def __init__(self, sizes):
+        self.top = Module()
+        self.top.submodules.controller = self.controller = HbController(sizes.hb)
+        self.top.submodules.hb = self.hb = HbUnit(sizes)
+        self.top.submodules.stream = self.stream = StreamUnit(sizes)
+        wiring.connect(self.top, self.hb.hb, self.controller.requesters[0])
+        wiring.connect(self.top, self.stream.hb, self.controller.requesters[1])
+        clocks = sizes.hb.clocks
+        self.device = HbDramDevice(
+            sizes.hb.data_bits,
+            check_bits=sizes.hb.check_bits if sizes.hb.ecc == "sideband" else 0,
+            read_clocks=clocks.nCL + clocks.nBL,
+            write_clocks=clocks.nCWL,
+            encode=lambda word: ecc_reference.encode(word, sizes.hb.data_bits),
+        )
+        self._sideband = sizes.hb.ecc == "sideband"
+        self.cycle = self._sent = 0
+        self.stored, self.errors = [], []
+
+    async def run(self, ctx, unit, command):
+        """Start ``command`` now; the cycle of its done, which is over on return."""
+        pins = self.controller.pins
+        outputs = [pins.tick, pins.command, pins.row, pins.column, pins.write_data]
+        outputs += [pins.write_check] if self._sideband else []
+        ctx.set(unit.command, command)
+        ctx.set(unit.go, 1)
+        ctx.set(self.stream.link.valid, 1)
+        done = None
+        while done is None:
+            ctx.set(self.stream.link.payload, 0xABC000 + self._sent)
+            self._sent += ctx.get(self.stream.link.ready)
+            if ctx.get(self.hb.write.en):
+                self.stored.append((self.cycle, ctx.get(self.hb.write.addr), ctx.get(self.hb.write.data)))
+            if ctx.get(self.hb.error) != PeError.NONE:
+                self.errors.append((self.cycle, ctx.get(self.hb.error)))
+            done = self.cycle if ctx.get(unit.done) else None
+            word, check = self.device.step(*(ctx.get(each) for each in outputs))
+            await ctx.tick()
+            ctx.set(pins.read_data, word)
+            if self._sideband:
+                ctx.set(pins.read_check, check)
+            ctx.set(unit.go, 0)
+            self.cycle += 1
+        return done
+
+
+@pytest.mark.parametrize("ecc", ["none", "sideband"])
+@pytest.mark.parametrize(("first", "columns"), [(5, 1), (30, 20), (16, 16)])
+def test_hb_load_and_refill(first, columns, ecc):
     """A refill, then a load of the same columns, as long as the bank's model says: the words come back in order.
 
-    Both requests are taken in start + 1, since the controller is idle, so done is the model's done pulse.
+    Both requests are taken in start + 1, since the controller is idle, so done is the model's done pulse, or, with
+    ECC and a whole row, the last beat, which is later.
     """
-    m = Module()
-    m.submodules.controller = controller = HbController(TINY.hb)
-    m.submodules.hb = hb = HbUnit(TINY)
-    m.submodules.stream = stream_unit = StreamUnit(TINY)
-    wiring.connect(m, hb.hb, controller.requesters[0])
-    wiring.connect(m, stream_unit.hb, controller.requesters[1])
-    clocks = TINY.hb.clocks
-    device = HbDramDevice(TINY.hb.data_bits, read_clocks=clocks.nCL + clocks.nBL, write_clocks=clocks.nCWL)
-    stored, done = [], []
+    sizes = replace(TINY, hb=replace(TINY.hb, ecc=ecc))
+    bank, done = Bank(sizes), []
     requests = np.zeros(2, dtype=REQUEST)
-    commands = (
-        (stream_unit, {"opcode": Opcode.STREAM_REFILL, "d": first, "n": columns}),
-        (hb, {"opcode": Opcode.HB_LOAD, "d": 2, "a": first, "n": columns}),
-    )
+    requests["requester"], requests["write"], requests["columns"] = [1, 0], [1, 0], columns
+    requests["row"], requests["column"] = divmod(first, sizes.hb.data_columns)
 
     async def bench(ctx):
-        pins, cycle, sent = controller.pins, 0, 0
-        ctx.set(stream_unit.link.valid, 1)
-        for number, (unit, command) in enumerate(commands):
-            requests[number]["cycle"], requests[number]["requester"] = cycle + 1, number == 0
-            requests[number]["write"], requests[number]["columns"] = number == 0, columns
-            requests[number]["row"], requests[number]["column"] = divmod(first, TINY.hb.data_columns)
-            ctx.set(unit.command, command)
-            ctx.set(unit.go, 1)
-            assert ctx.get(unit.error) == PeError.NONE
-            while len(done) == number:
-                ctx.set(stream_unit.link.payload, 0xABC000 + sent)
-                sent += ctx.get(stream_unit.link.ready)
-                if ctx.get(hb.write.en):
-                    stored.append((ctx.get(hb.write.addr), ctx.get(hb.write.data)))
-                if ctx.get(unit.done):
-                    done.append(cycle)
-                step = [ctx.get(each) for each in (pins.tick, pins.command, pins.row, pins.column, pins.write_data)]
-                word, _ = device.step(*step)
-                await ctx.tick()
-                ctx.set(pins.read_data, word)
-                ctx.set(unit.go, 0)
-                cycle += 1
+        refill = {"opcode": Opcode.STREAM_REFILL, "d": first, "n": columns}
+        load = {"opcode": Opcode.HB_LOAD, "d": 2, "a": first, "n": columns}
+        for i, (unit, command) in enumerate(((bank.stream, refill), (bank.hb, load))):
+            requests[i]["cycle"] = bank.cycle + 1
+            done.append(await bank.run(ctx, unit, command))
 
-    _run(m, bench)
-    assert stored == [(2 + i, 0xABC000 + i) for i in range(columns)]
-    model = exact(Traffic(TINY.hb, requests))
-    assert done == [int(cycle) for cycle in model.dones[:, 0]]
+    _run(bank.top, bench)
+    assert [(place, word) for _, place, word in bank.stored] == [(2 + i, 0xABC000 + i) for i in range(columns)]
+    model = exact(Traffic(sizes.hb, requests))
+    beats = [int(cycle) for cycle in model.reads[:, 0]]
+    assert [cycle for cycle, _, _ in bank.stored] == beats
+    assert done == [int(model.dones[0, 0]), max(int(model.dones[1, 0]), beats[-1])]
+    assert (done[1] > model.dones[1, 0]) == (ecc != "none" and columns == 16)
+
+
+def test_two_wrong_bits_stop_the_unit():
+    """With side-band ECC one wrong bit is repaired unseen, two are HB_UNCORRECTABLE in the beat's cycle."""
+    sizes = replace(TINY, hb=replace(TINY.hb, ecc="sideband"))
+    bank = Bank(sizes)
+    for column, bits in ((3, (17,)), (4, (70, 90))):
+        for bit in bits:
+            bank.device.flip(0, column, bit)
+
+    async def bench(ctx):
+        await bank.run(ctx, bank.hb, {"opcode": Opcode.HB_LOAD, "d": 0, "a": 2, "n": 4})
+
+    _run(bank.top, bench)
+    assert bank.errors == [(bank.stored[2][0], PeError.HB_UNCORRECTABLE)]
+    assert [word for _, _, word in bank.stored[:2]] == [bank.device.initial(0, column) for column in (2, 3)]
+
+
+def test_refused_transfer():
+    """A transfer whose end only the controller can see to be wrong: HB_REFUSED in the cycle of its done pulse."""
+    bank = Bank(TINY)
+
+    async def bench(ctx):
+        await bank.run(ctx, bank.hb, {"opcode": Opcode.HB_LOAD, "d": 0, "a": 1020, "n": 5})
+
+    _run(bank.top, bench)
+    assert bank.errors == [(2, PeError.HB_REFUSED)]
 
 
 WRONG = [
