@@ -1,4 +1,4 @@
-"""The links of the die: chunks of words from one source to any set of targets, on credits; docs/die.md.
+"""The links of the die: chunks of words from one source to any set of targets, on credits.
 
 The stream link brings weights and slices to PEs (unicast, multicast, broadcast). The aggregation link is the same thing
 between PEs, at a quarter of the pace, and can take the maximum of several sources on the way.
@@ -38,8 +38,8 @@ class ChunkLink(wiring.Component):
 
     A chunk once granted never waits for a target. Its first word can move in the cycle after the grant, the next ones
     ``cycles_per_word`` apart; the next grant can be in the cycle of its last word. A word is at its targets
-    ``stages`` + 1 cycles after it moved. A reduction is granted when all members ask for it, and takes all their headers.
-    Words of a reduction are FP32 values that are not negative (maxima of absolute values), so that their bits
+    ``stages`` + 1 cycles after it moved. A reduction is granted when all members ask for it, and takes all their
+    headers. Words of a reduction are FP32 values that are not negative (maxima of absolute values), so that their bits
     order them; the canonical NaN is the greatest.
 
     A header with no words or more than a target can hold, without targets, or reducing without its own source is

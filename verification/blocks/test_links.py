@@ -79,8 +79,8 @@ def test_timeline_by_hand():
 def test_credits_by_hand():
     """A target that sleeps until cycle 50 holds back the second chunk for it, but not chunks for others.
 
-    6 credits: source 0 sends 6 words to target 0, then 1 more, which can go when the first is taken: taken in 50, credit
-    in 51. Source 1's chunk for target 1 passes meanwhile.
+    6 credits: source 0 sends 6 words to target 0, then 1 more, which can go when the first is taken: taken in 50,
+    credit in 51. Source 1's chunk for target 1 passes meanwhile.
     """
     params = dataclasses.replace(STREAM, sources=2, targets=2)
     asleep = np.arange(60) >= 50
@@ -93,7 +93,7 @@ def test_credits_by_hand():
 
 
 def test_published_bandwidths():
-    """128-byte words at 1 GHz: 128 GB/s on the stream link, 32 on the aggregation link, no cycle lost between chunks."""
+    """128-byte words at 1 GHz: 128 GB/s on the stream link, 32 on the aggregation link, no cycle lost."""
     for cycles, gb_per_s in ((1, 128.0), (4, 32.0)):
         params = LinkParams(sources=2, targets=16, word_bits=1024, cycles_per_word=cycles)
         chunks = tuple(Chunk(0, 1 << i % 16, 16) for i in range(64))
