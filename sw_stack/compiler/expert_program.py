@@ -96,8 +96,11 @@ def expert_ffn_program(
     Raises
     ------
     UserError
-        Sizes that are not whole groups, tiles or do not fit the chip.
+        No experts, or not in ascending order; sizes that are not whole groups or tiles or do not fit the chip.
     """
+    numbers = [item.number for item in work]
+    if not work or numbers != sorted(numbers):
+        raise UserError(f"experts must be one or more in ascending order, not {numbers}")
     rows, columns = chip.array.rows, chip.array.columns
     tokens, hidden = x.shape
     first = work[0].expert

@@ -15,7 +15,7 @@ from cycle_model.pe.functional import functional
 from hw.errors import UserError
 from hw.params import chip
 from sw_stack.commands.run_command import compare
-from sw_stack.compiler.expert_program import Share, read_rows
+from sw_stack.compiler.expert_program import Share, expert_ffn_program, read_rows
 from verification.programs.expert_cases import random_case, with_hb_rows
 
 TINY = with_hb_rows(chip("tiny"), 2048)
@@ -100,6 +100,18 @@ def test_the_smallest_chip():
     own = Share(1, 3).of(96, 2)
     rows = run_rows(case.program(chosen, "full", "stream", share=Share(1, 3)), 3, own.stop - own.start)
     np.testing.assert_array_equal(rows, expected[:, own])
+
+
+def test_the_use_of_experts_is_counted():
+    """A program reports every expert that it ran, with its layer, in ascending order."""
+    case = random_case(10, outputs=32, hidden=32, experts=3, tokens=2)
+    work = case.work(TINY, "stream", [0, 1])
+    program = expert_ffn_program(TINY, work, case.x, case.residual, layer=3)
+    assert functional(program).state.events == [(1, 3, item.number) for item in work]
+    with pytest.raises(UserError, match="ascending order"):
+        expert_ffn_program(TINY, work[::-1], case.x, case.residual)
+    with pytest.raises(UserError, match="one or more"):
+        expert_ffn_program(TINY, [], case.x, case.residual)
 
 
 def test_shares_cover_all_outputs_once():
