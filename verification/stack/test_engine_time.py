@@ -22,19 +22,20 @@ PROCESSORS = ("elmoe3d-8gb", "elmoe3d-4gb", "hb-xpu-8gb", "xpu", "xpu-pim", "xpu
 def test_one_projection_worked_by_hand():
     """4 tokens x 512 inputs x 32 outputs, both slices in the HB bank of one PE, from reset.
 
-    Activations: 4 x (512 + 4) B over 32 B/ns = 64.5 ns + 10 ns hop. Weights: 17,408 B = 136 columns; ACT at edge 1,
-    reads at edges 8 to 143, precharge at 145, the last beat at ceil(2.5 x 145) + 1 = 364 ns. Array: 2 slices x
+    Activations: 4 x (512 + 4) B over 32 B/ns = 64.5 ns + 10 ns hop. Weights: 17,408 B = 136 columns in loads of 64, 64
+    and 8: ACT at edge 1, reads at edges 8 to 71, precharge at 73, ACT 78, reads 85 to 148, precharge 150, ACT 155,
+    reads 162 to 169, precharge at 171, the last beat at ceil(2.5 x 171) + 1 = 429 ns. Array: 2 slices x
     (8 cycles of fetch + 16 groups x 8 cycles) = 272 ns. Results: 4 x 32 FP32 = 512 B: 16 ns + 10 ns.
     """
     engine = Engine(machine("elmoe3d-8gb"), small_model(), mapping="output-parallel")
     result = engine.replay(one_projection(4, 512, 32, Tier.HB))
     act = result.acts[0]
     assert act[Resource.GATHER_IN, END_NS] == pytest.approx(74.5)
-    assert act[Resource.HB, END_NS] == 364
-    assert act[Resource.ARRAY, START_NS] == 364
-    assert act[Resource.ARRAY, END_NS] == 364 + 272
+    assert act[Resource.HB, END_NS] == 429
+    assert act[Resource.ARRAY, START_NS] == 429
+    assert act[Resource.ARRAY, END_NS] == 429 + 272
     vector = act[Resource.VECTOR, END_NS] - act[Resource.VECTOR, START_NS]
-    assert result.ns == pytest.approx(364 + 272 + vector + 26)
+    assert result.ns == pytest.approx(429 + 272 + vector + 26)
     assert act[Resource.LPDDR, END_NS] < 0  # nothing from outside
     assert result.counts.hb_read_bytes == 17408
     assert result.counts.array_macs_full == 2 * 4 * 512 * 32
@@ -44,14 +45,14 @@ def test_two_projections_share_the_arrays():
     """64 tokens x 512 inputs x 2,048 outputs on 32 PEs, twice: two tiles a PE each, the second behind the first.
 
     A tile is 2 slices x 2 pairs of token blocks x (8 + 16 x 2 x 8) = 1,056 ns. Activations: 64 x 516 B / 32 + 10 =
-    1,042 ns each; weights (272 columns, precharge at edge 281) are there at 704 ns. So the arrays work from 1,042 to
-    3,154 and from there to 5,266 ns.
+    1,042 ns each; weights (272 columns, loads every 77 edges, the last precharge at edge 333) are there at 834 ns. So
+    the arrays work from 1,042 to 3,154 and from there to 5,266 ns.
     """
     engine = Engine(machine("elmoe3d-8gb"), small_model(), mapping="output-parallel")
     one = one_projection(64, 512, 2048, Tier.HB)
     acts = engine.replay(Dispatch(np.concatenate([one.records, one.records]), one.names)).acts
     assert acts[0, Resource.GATHER_IN, END_NS] == pytest.approx(1042)
-    assert acts[0, Resource.HB, END_NS] == 704
+    assert acts[0, Resource.HB, END_NS] == 834
     assert acts[0, Resource.ARRAY, (START_NS, END_NS)] == pytest.approx([1042, 3154])
     assert acts[1, Resource.ARRAY, (START_NS, END_NS)] == pytest.approx([3154, 5266])
 

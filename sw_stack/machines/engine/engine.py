@@ -92,6 +92,8 @@ class Engine:
         hb = machine.chip.hb
         self._banks = new_banks(machine.chip.pes)
         self._shape = bank_shape(hb)
+        # A LOAD of weights fills half of the PE's memory for them at most, while the array works on the other half.
+        self._load_shape = self._shape._replace(data_columns=min(hb.data_columns, machine.chip.pe.wh_words // 2))
         links = machine.links
         self._rates = Rates(
             machine.chip.pes,
@@ -144,6 +146,7 @@ class Engine:
             self._rates,
             self.machine.chip.hb.clocks,
             self._shape,
+            self._load_shape,
             banks,
             factors,
             start,

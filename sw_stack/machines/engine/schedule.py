@@ -78,13 +78,15 @@ class Rates(NamedTuple):
 
 
 @njit(cache=True)
-def run(records, work, rates, clocks, shape, banks, scale, start_ns, acts, busy, near_chosen):
+def run(records, work, rates, clocks, shape, load_shape, banks, scale, start_ns, acts, busy, near_chosen):
     """Time all records; returns the end in ns.
 
     Parameters
     ----------
     records : RECORD [n]
     work : Work, as a tuple
+    shape, load_shape : of a bank for KV and refill, and for weights, whose loads are shorter than a row: each opens its
+        row anew
     banks : int64 [pes, BANK_FIELDS], carried from pass to pass
     scale : float64 [RESOURCES]
     acts : float64 [n, RESOURCES, FIELDS], filled
@@ -242,7 +244,9 @@ def run(records, work, rates, clocks, shape, banks, scale, start_ns, acts, busy,
                 idle_ns = banks[p, IDLE] * rates.cycle_ns
                 if idle_ns > begin:
                     begin, why = idle_ns, free_act[_HB]
-                done = transfer(clocks, shape, banks[p], int(np.ceil(begin / rates.cycle_ns)), 0, columns, is_refill)
+                at = int(np.ceil(begin / rates.cycle_ns))
+                cut = shape if is_core or is_refill else load_shape
+                done = transfer(clocks, cut, banks[p], at, 0, columns, is_refill)
                 duration = (done * rates.cycle_ns - begin) * scale[_HB]
                 busy[_HB] += duration / pes
                 hb_end[p] = begin + duration
