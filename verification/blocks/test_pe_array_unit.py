@@ -19,7 +19,8 @@ WIDE = replace(SMALL, array=replace(SMALL.array, depth=32, dots_per_fp32=1, chai
 SLOW = replace(SMALL, array=replace(SMALL.array, depth=16), pe=replace(SMALL.pe, fetch=13))
 # Latency of the array from docs/pe_array.md: operands, products, tree, hold, scale, fetch, add.
 CHIPS = {"tiny": (TINY, 1 + 3 + 10), "wide": (WIDE, 1 + 4 + 10), "slow": (SLOW, 1 + 3 + 10)}
-ONE = 0x3C00  # 1.0 in FP16
+SCALES = (0x3C00, 0x4000, 0x4400)  # 1, 2, 4 in FP16
+SCALE_WORDS = 56  # from here on the weight memories hold scales: half h of word w is 2^((2 w + h) mod 3)
 
 
 class Memories:
@@ -33,13 +34,14 @@ class Memories:
         self.groups = {
             port: rng.integers(-127, 128, (pe.al_groups, array.rows, 32)).astype(np.int8) for port in ("al", "av")
         }
-        scales = int.from_bytes(ONE.to_bytes(2, "little") * (2 * array.columns), "little")
         self._tables = {
             port: [int.from_bytes(words[i * word_bytes :][:word_bytes], "little") for i in range(64)]
             for port, words in self.words.items()
         }
         for table in self._tables.values():
-            table[56:] = [scales] * 8
+            for word in range(SCALE_WORDS, 64):
+                halves = (SCALES[(2 * word + half) % 3].to_bytes(2, "little") * array.columns for half in (0, 1))
+                table[word] = int.from_bytes(b"".join(halves), "little")
         self._tables |= {
             port: [int.from_bytes(group.tobytes(), "little") for group in groups]
             for port, groups in self.groups.items()
@@ -55,30 +57,36 @@ class Memories:
         return shown
 
     def rows(self, command):
-        """float32 [m R, C] that a MATMUL of one command leaves, MSB mode and unit scales: 8 x 2h x activation."""
+        """int64 [m, R, C] that a command adds to its chains in MSB mode: 8 x 2h x activation x scale."""
         array, n, m = self.chip.array, command["n"], command["m"]
         codes = np.frombuffer(self.words[("wh", "wl")[command["w_space"]]], np.uint8)
         codes = codes[command["b"] * 4 * array.columns :][: 16 * array.columns * n]
         nibbles = np.stack([codes & 15, codes >> 4], axis=-1).reshape(n, array.beats, array.columns, array.depth)
         weights = nibbles.transpose(0, 1, 3, 2).reshape(32 * n, array.columns).astype(np.int64)
-        weights = np.where(weights > 7, weights - 16, weights) * 16
+        scales = 2 ** ((2 * command["s"] + np.arange(n).repeat(32)) % 3)
+        weights = np.where(weights > 7, weights - 16, weights) * 16 * scales[:, None]
         tokens = self.groups[("al", "av")[command["a_space"]]][command["a"] :][: m * n].astype(np.int64)
-        tokens = tokens.reshape(m, n, array.rows, 32).transpose(0, 2, 1, 3).reshape(m * array.rows, 32 * n)
-        return (tokens @ weights).astype(np.float32)
+        return tokens.reshape(m, n, array.rows, 32).transpose(0, 2, 1, 3).reshape(m, array.rows, 32 * n) @ weights
 
 
 def _random_commands(sizes, rng, count):
-    array = sizes.array
+    """MATMULs that begin their chains, or continue them where every one has begun."""
+    array, begun = sizes.array, set()
     for _ in range(count):
         m = int(rng.integers(1, array.chains + 1))
         n = int(rng.integers(1, 4))
+        chain = int(rng.integers(0, array.chains - m + 1))
+        chains = set(range(chain, chain + m))
+        first = int(not chains <= begun or rng.random() < 0.4)
+        begun |= chains
         yield {
             "m": m,
             "n": n,
-            "chain": int(rng.integers(0, array.chains - m + 1)),
+            "chain": chain,
+            "first": first,
             "a": int(rng.integers(0, sizes.pe.al_groups - m * n + 1)),
-            "b": int(rng.integers(0, 56 - 4 * n + 1)),
-            "s": int(rng.integers(56, 63)),
+            "b": int(rng.integers(0, SCALE_WORDS - 4 * n + 1)),
+            "s": int(rng.integers(SCALE_WORDS, 63)),
             "d": array.rows * int(rng.integers(0, sizes.pe.rt_rows // array.rows - m + 1)),
             **{name: int(rng.integers(0, 2)) for name in ("a_space", "w_space", "s_space")},
         }
@@ -88,7 +96,7 @@ def _random_commands(sizes, rng, count):
 def test_cadence_and_values(name):
     """Ten random MATMULs, each started as soon as the one before frees the unit: times, rows and order to the formula.
 
-    Sums stay below 2^24, so that FP32 is exact and the expected rows are integer matrix products.
+    All terms are multiples of 16 and sums stay below 2^28, so that FP32 is exact and expected are integer products.
     """
     sizes, latency = CHIPS[name]
     array, rng = sizes.array, np.random.default_rng(len(name))
@@ -105,8 +113,8 @@ def test_cadence_and_values(name):
             ctx.set(dut.go, int(go))
             if go:
                 command = waiting.pop(0)
-                fields = {"mode": WeightMode.MSB, "first": 1, "last": 1}
-                fields |= {key: command[key] for key in ("chain", "a_space", "w_space", "s_space")}
+                fields = {"mode": WeightMode.MSB, "last": 1}
+                fields |= {key: command[key] for key in ("chain", "first", "a_space", "w_space", "s_space")}
                 operands = {key: command[key] for key in "dabsnm"}
                 ctx.set(dut.command, {"flags": {"array": fields}, **operands})
                 assert ctx.get(dut.error) == PeError.NONE
@@ -136,6 +144,7 @@ def test_cadence_and_values(name):
     simulator.add_testbench(bench)
     simulator.run()
     assert starts[1:] == [free + 1 for free in frees[:-1]]
+    chains = np.zeros((array.chains, array.rows, array.columns), np.int64)
     tail = array.beats - 1 + latency + array.dots_per_fp32 - 1
     for start, free, done, command in zip(starts, frees, dones, commands, strict=True):
         slot_count = command["n"] * command["m"]
@@ -155,7 +164,9 @@ def test_cadence_and_values(name):
                 for unit in _units(array):
                     row = k * array.rows + unit * array.dots_per_fp32 + slot
                     rows[row] = np.array(values[unit], np.uint32).view(np.float32)
-        assert np.array_equal(rows, memories.rows(command))
+        own = slice(command["chain"], command["chain"] + command["m"])
+        chains[own] = memories.rows(command) + (0 if command["first"] else chains[own])
+        assert np.array_equal(rows, chains[own].reshape(rows.shape).astype(np.float32))
     assert not slots
     assert not written
 
