@@ -61,6 +61,10 @@ verilog: $(VENV)/.base ## export every block for tiny, fpga-small and 4gb to bui
 synth: $(VENV)/.dev ## cost of the idea in cells, area and depth; LIBERTY=file maps to a cell library
 	@elmoe3d synth --chip $(if $(filter command line,$(origin CHIP)),$(CHIP),4gb) $(if $(LIBERTY),--liberty $(LIBERTY))
 
+BOARD ?= ulx3s
+fpga: $(VENV)/.dev ## bitstream for a board and what it takes: BOARD=name; EXPLORE=1 finds the largest array
+	@elmoe3d fpga build --board $(BOARD) $(if $(EXPLORE),--explore)
+
 BLOCK ?= all
 SIM ?= icarus
 cocotb: $(VENV)/.system ## cocotb tests of exported Verilog: BLOCK=name CHIP=tiny SIM=icarus|verilator WAVES=1

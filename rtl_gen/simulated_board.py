@@ -12,7 +12,7 @@ from hw.die.board import Board
 from hw.errors import UserError
 from hw.files import write_atomic
 from hw.params import ChipParams
-from rtl_gen import verilator
+from rtl_gen.verilator import verilator_environment
 
 OUTPUT = Path("build/simulated_board")
 CYCLES_PER_BIT = 4
@@ -40,12 +40,14 @@ def build(chip: ChipParams, text: str | None = None) -> Path:
     command = [
         "verilator",
         *("-cc", "--exe", "--build", "-O3", "-Wno-fatal", "--prefix", "Vboard", "--top-module", "board"),
-        *("-CFLAGS", f"-DCYCLES_PER_BIT={CYCLES_PER_BIT} -O1", "-Mdir", str(folder), "-o", "board"),
-        *("-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include"),  # the wheel names precompiled headers but does not include them
+        *("-CFLAGS", f"-DCYCLES_PER_BIT={CYCLES_PER_BIT}", "-Mdir", str(folder), "-o", "board"),
+        # Unoptimised: it compiles in 24 s of processor time, and the serial line decides how long a run takes. The wheel
+        # names precompiled headers but does not include them.
+        *("-MAKEFLAGS", "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0 CFG_CXXFLAGS_PCH_I=-include"),
         str(source),
         str(HARNESS),
     ]
-    done = subprocess.run(command, env=verilator.environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=verilator_environment(), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise UserError(f"Verilator did not build the board: {(done.stdout + done.stderr).strip().splitlines()[-1]}")
     return program

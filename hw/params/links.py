@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from hw.params.checks import require
+from hw.params.chips import ChipParams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,3 +41,12 @@ class LinkParams:
                 value,
             )
         require(self.word_bits % 32 == 0, "link word_bits", "a multiple of 32", self.word_bits)
+
+
+def die_links(chip: ChipParams) -> tuple[LinkParams, LinkParams]:
+    """Stream link and aggregation link of a die: 128 and 32 bytes a cycle at full size, as published."""
+    word_bits = 32 * chip.array.columns
+    return (
+        LinkParams(sources=2, targets=chip.pes, word_bits=word_bits, cycles_per_word=1),
+        LinkParams(sources=chip.pes + 1, targets=chip.pes + 1, word_bits=word_bits, cycles_per_word=4),
+    )

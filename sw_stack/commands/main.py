@@ -15,6 +15,7 @@ COMMANDS = (
     "compile",
     "doctor",
     "dram",
+    "fpga",
     "generate",
     "list",
     "listing",

