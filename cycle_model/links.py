@@ -11,9 +11,6 @@ import numpy as np
 
 from hw.params.links import LinkParams
 
-NEVER = 1 << 40
-"""A cycle behind every run's end."""
-
 
 @dataclass(frozen=True)
 class Chunk:
@@ -33,7 +30,6 @@ class LinkTraffic:
     chunks  of each source, in order
     offers  of each source: bool [cycles], a word that is due is first offered in a cycle that is True
     takes   of each target: bool [cycles], whether it takes a word in that cycle
-    exists  of each source: cycle from which each of its words is there; () where all are from the beginning
 
     Behind the end of a pattern every cycle is True.
     """
@@ -42,14 +38,6 @@ class LinkTraffic:
     chunks: tuple[tuple[Chunk, ...], ...]
     offers: tuple[np.ndarray, ...]
     takes: tuple[np.ndarray, ...]
-    exists: tuple[tuple[int, ...], ...] = ()
-
-    def word_from(self, source: int, number: int) -> int:
-        """Cycle from which word ``number`` of a source is there; beyond any run where it never is."""
-        known = self.exists[source] if self.exists else ()
-        if not known:
-            return 0
-        return known[number] if number < len(known) else NEVER
 
     def wrong(self, source: int, chunk: Chunk) -> bool:
         """Whether the link refuses the chunk."""
@@ -88,7 +76,6 @@ def exact(traffic: LinkTraffic, limit: int = 100_000) -> LinkTrace:
     trace = LinkTrace()
     heads = [0] * p.sources
     offering = [False] * p.sources  # a word that was offered stays
-    numbers = [0] * p.sources
     buffers: list[list[int]] = [[] for _ in range(p.targets)]  # cycle from which each word is visible
     credits = [p.credit_words] * p.targets
     left, pace, last, targets, senders = 0, 0, p.sources - 1, 0, 0
@@ -98,8 +85,7 @@ def exact(traffic: LinkTraffic, limit: int = 100_000) -> LinkTrace:
         if done and not left and not any(buffers):
             break
         for source in range(p.sources):
-            there = traffic.word_from(source, numbers[source]) <= cycle
-            offering[source] |= there and _open(traffic.offers[source], cycle)
+            offering[source] |= _open(traffic.offers[source], cycle)
         move = left > 0 and pace == 0 and all(offering[s] for s in range(p.sources) if senders >> s & 1)
         free = left == 0 or (move and left == 1)
         heading = {
@@ -123,7 +109,6 @@ def exact(traffic: LinkTraffic, limit: int = 100_000) -> LinkTrace:
             for source in range(p.sources):
                 if senders >> source & 1:
                     offering[source] = False
-                    numbers[source] += 1
             left, pace = left - 1, p.cycles_per_word - 1
         elif pace:
             pace -= 1
@@ -179,7 +164,6 @@ def fast(traffic: LinkTraffic) -> LinkTrace:
     heads = [0] * p.sources
     header_from = [0] * p.sources  # cycle behind the one in which the source's previous header was taken
     word_from = [0] * p.sources
-    numbers = [0] * p.sources
     taken: list[list[int]] = [[] for _ in range(p.targets)]  # cycle in which each target takes each word
     idle, last, moved = 0, p.sources - 1, -p.cycles_per_word
 
@@ -231,13 +215,10 @@ def fast(traffic: LinkTraffic) -> LinkTrace:
             header_from[source] = grant + 1
         at = grant + 1
         for _ in range(chunk.words):
-            there = (max(word_from[s], traffic.word_from(s, numbers[s])) for s in senders)
-            offered_at = (offers[s].at_or_after(cycle) for s, cycle in zip(senders, there, strict=True))
-            at = max(at, moved + p.cycles_per_word, *offered_at)
+            at = max(at, moved + p.cycles_per_word, *(offers[s].at_or_after(word_from[s]) for s in senders))
             moved = at
             for source in senders:
                 word_from[source] = at + 1
-                numbers[source] += 1
             trace.moves.append(at)
             for target in range(p.targets):
                 if chunk.targets >> target & 1:
