@@ -1,6 +1,8 @@
 """Run a PE program on the RTL in Amaranth's simulator."""
 
+import contextlib
 import functools
+from pathlib import Path
 
 from amaranth.hdl import Cat, Fragment, Value
 from amaranth.lib.memory import Memory
@@ -16,10 +18,11 @@ from rtl_gen.pe_bench import PeBench
 from rtl_gen.pe_probes import components, probes, registers, result_of
 
 
-def simulate_pe(program: PeProgram, limit: int = 1_000_000) -> RunResult:
+def simulate_pe(program: PeProgram, limit: int = 1_000_000, *, waves: Path | None = None) -> RunResult:
     """Run ``program`` on the RTL: HB bank, links and host included, values and times as `RunResult` defines them.
 
-    A chip is elaborated once per process; every run begins with a reset.
+    A chip is elaborated once per process; every run begins with a reset. ``waves`` is a VCD file to write, every signal
+    of the design in it, one cycle to 1 ns; a GTKWave save file with the units' signals lies beside it.
 
     Raises
     ------
@@ -27,7 +30,11 @@ def simulate_pe(program: PeProgram, limit: int = 1_000_000) -> RunResult:
         Where the program does not fit its chip, or does not end within ``limit`` cycles.
     """
     bench = PeBench(program)
-    return _pe_of(program.chip).run(program, bench, limit)
+    return _pe_of(program.chip).run(program, bench, limit, waves)
+
+
+_SHOWN = ("trace__start", "trace__done", "trace__pushed", "trace__instruction", "pins__command", "status")
+"""Outputs that a viewer shows at first."""
 
 
 @functools.lru_cache(maxsize=4)
@@ -54,7 +61,7 @@ class _SimulatedPe:
         self._simulator.add_testbench(self._bench)
         self._fresh = True
 
-    def run(self, program: PeProgram, bench: PeBench, limit: int) -> RunResult:
+    def run(self, program: PeProgram, bench: PeBench, limit: int, waves: Path | None) -> RunResult:
         """Run ``program`` from reset."""
         self._program, self._around, self._limit = program, bench, limit
         self._probes = probes(self._dut, self._design, self._chip)
@@ -62,8 +69,17 @@ class _SimulatedPe:
             self._simulator.reset()
         self._fresh = False
         self._registers: dict[int, int] = {}
-        self._simulator.run()
+        with self._recording(waves):
+            self._simulator.run()
         return result_of(program, bench, self._probes, self._registers)
+
+    def _recording(self, waves: Path | None) -> contextlib.AbstractContextManager:
+        """Writes waves while it is entered."""
+        if waves is None:
+            return contextlib.nullcontext()
+        waves.parent.mkdir(parents=True, exist_ok=True)
+        shown = [self._outputs[name] for name in _SHOWN]
+        return self._simulator.write_vcd(str(waves), str(waves.with_suffix(".gtkw")), traces=shown)
 
     async def _bench(self, ctx) -> None:
         """Drive and look, cycle by cycle, until the program is over."""
