@@ -357,16 +357,18 @@ class Generator:
 
     def _target(self, n: int, source: VectorSource, a: int, avoid: set[int]) -> tuple[VectorTarget, int]:
         """(memory, first row) for n rows: the rows read, or rows that no later row of the command reads."""
+        xm = VectorTarget.XM, int(self._rng.integers(0, self.chip.pe.xm_words - n + 1))
         if self._rng.random() < 0.35:
-            return VectorTarget.XM, int(self._rng.integers(0, self.chip.pe.xm_words - n + 1))
+            return xm
         if source == VectorSource.VT and not avoid and self._rng.random() < 0.3:
             return VectorTarget.VT, a
         if source == VectorSource.VT:
             avoid = avoid | {a + i for i in range(n)}
-        while True:
+        for _ in range(20):
             d = int(self._rng.integers(0, min(self.chip.pe.vt_rows, 96) - n + 1))
             if not avoid & {d + i for i in range(n)}:
                 return VectorTarget.VT, d
+        return xm  # operands and result do not all fit into the part of VT that is used
 
     def _wrote(self, target: VectorTarget, places: set[int]) -> None:
         (self._known.vt if target == VectorTarget.VT else self._known.xm).update(places)

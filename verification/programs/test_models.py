@@ -1,6 +1,7 @@
 """Random programs on functional, exact and fast model: equal starts, ends, waits and counters; coverage complete."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,9 @@ import pytest
 from cycle_model.pe.decoder import decode
 from cycle_model.pe.exact import run_exact
 from cycle_model.pe.fast import run_fast
+from cycle_model.pe.functional import functional
+from hw.errors import UserError
+from hw.isa.encoding import Unit, pack, unpack
 from hw.params import chip
 from verification.programs.coverage import OUT_OF_REACH, all_bins, covered
 from verification.programs.equality import Compared, assert_levels_equal
@@ -27,6 +31,28 @@ def test_levels_agree(name, record_property):
     record_property("compared", str(compared))
     print(f"{name}: {compared}")
     assert compared.times > 9 * 2 * 30
+
+
+def test_random_programs_are_free_of_races():
+    """What the schedule orders by tokens is ordered for the functional level's own race detector too."""
+    for seed in range(24):
+        program = random_program(chip(("tiny", "4gb")[seed % 2]), seed, commands=25, lateness=LATENESS[seed % 3])
+        assert functional(program, find_races=True).error is None
+
+
+def test_a_race_would_be_found():
+    """The same programs without the tokens of one vector command: the detector objects to some of them."""
+    refused = 0
+    for seed in range(12):
+        program = random_program(chip("tiny"), seed, commands=25)
+        commands = [unpack(bits) for bits in program.instructions]
+        waiting = [i for i, c in enumerate(commands) if c.spec.unit is Unit.VECTOR and c.waits]
+        program.instructions[waiting[0]] = pack(replace(commands[waiting[0]], waits=()))
+        try:
+            functional(program, find_races=True)
+        except UserError:
+            refused += 1
+    assert refused > 6
 
 
 def test_fast_equals_exact_in_what_commands_wait_for():
