@@ -12,6 +12,7 @@ from hw.params import ChipParams
 
 GENERATOR = f"elmoe3d {version('elmoe3d')}"
 FORMAT_VERSION = 1
+STREAM_ROLES = ("payload", "valid", "ready")
 
 
 def layout(shape: object) -> dict:
@@ -39,14 +40,14 @@ def sidecar(block: str, chip: ChipParams, top: str, component: wiring.Component,
     have no port in Verilog and are left out. ``latency_cycles`` is None where the component states none.
     """
     ports, streams = [], {}
-    for path, member, _ in component.signature.flatten(component):
-        name = "__".join(map(str, path))
+    members = {"__".join(map(str, path)): member for path, member, _ in component.signature.flatten(component)}
+    for name, member in members.items():
         shape = layout(member.shape)
         if not shape["width"]:
             continue
         port = {"name": name, "direction": "in" if member.flow is wiring.In else "out", **shape}
         stem, _, role = name.rpartition("__")
-        if role in ("payload", "valid", "ready") and stem:
+        if role in STREAM_ROLES and all(f"{stem}__{each}" in members for each in STREAM_ROLES):
             port["stream"] = stem
             streams.setdefault(stem, {})[role] = name
             if role == "valid":
