@@ -70,8 +70,8 @@ SIM ?= icarus
 cocotb: $(VENV)/.system ## cocotb tests of exported Verilog: BLOCK=name CHIP=tiny SIM=icarus|verilator WAVES=1
 	@python -m verification.bench.cocotb_runner --block $(BLOCK) --chip $(CHIP) --sim $(SIM) $(if $(WAVES),--waves)
 
-verify: $(VENV)/.dev ## per block and for whole programs: items compared, bit and cycle mismatches, coverage
-	@python -m verification.verify
+verify: $(VENV)/.system ## per block and for whole programs: items compared, mismatches, coverage; VERILOG="tiny 4gb" compiles those
+	@python -m verification.verify $(if $(VERILOG),--verilog $(VERILOG))
 
 waves: $(VENV)/.system ## waves of an expert on the PE and a picture of them: build/waves
 	@python -m verification.waves

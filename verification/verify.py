@@ -142,6 +142,19 @@ def _random_rtl(programs: int) -> Row:
     return _row(total, f"{len(hits & bins)} of {len(bins)} bins")
 
 
+def _random_verilog(name: str, programs: int) -> Row:
+    """Random programs on the exported Verilog, compiled by Verilator (which is built first: minutes)."""
+    from rtl_gen.compiled_pe import run_compiled
+
+    total, hits = Compared(), set()
+    for seed in range(programs):
+        program = generator.random_program(chip(name), seed, commands=60, lateness=LATENESS[seed % 3])
+        total += tally([run_compiled(program), *(run_level(program, level) for level in MODELS)])
+        hits |= set(covered(program))
+    bins = all_bins() - set(OUT_OF_REACH)
+    return _row(total, f"{len(hits & bins)} of {len(bins)} bins", bins <= hits)
+
+
 def _errors() -> Row:
     """Every error code: who finds it, at which instruction, in which cycle; exact, fast and RTL."""
     total = Compared()
@@ -182,6 +195,7 @@ def main() -> None:
         "--programs", type=int, default=240, help="random programs on the models (default: %(default)s)"
     )
     parser.add_argument("--rtl-programs", type=int, default=6, help="random programs on RTL (default: %(default)s)")
+    parser.add_argument("--verilog", nargs="*", default=[], help="chips whose Verilog runs the random programs, too")
     options = parser.parse_args()
     parts: dict[str, Callable[[], Row]] = {
         "PE array: RTL, rational arithmetic": _pe_array,
@@ -193,6 +207,9 @@ def main() -> None:
         "random programs: functional, exact, fast": lambda: _random_models(options.programs),
         "random programs: functional, exact, fast, RTL": lambda: _random_rtl(options.rtl_programs),
     }
+    for name in options.verilog:
+        title = f"random programs: models, compiled Verilog of {name}"
+        parts[title] = lambda name=name: _random_verilog(name, options.programs)
     console = Console() if sys.stdout.isatty() else Console(width=140)
     table = Table("what", "items compared", "bit mismatches", "cycle mismatches", "covered", "CPU s")
     total = Row(0, 0, 0)

@@ -4,7 +4,8 @@ import pytest
 
 from hw.params import chip
 from verification.bench.cocotb_runner import simulate
-from verification.programs.equality import assert_levels_equal
+from verification.programs.coverage import OUT_OF_REACH, all_bins, covered
+from verification.programs.equality import MODELS, Compared, assert_levels_equal, compare, run_level
 from verification.programs.generator import random_program
 
 EVERY = ("functional", "exact", "fast", "rtl")
@@ -39,17 +40,15 @@ def test_exported_verilog_at_length(monkeypatch):
 
 
 @pytest.mark.full
-def test_rtl_reaches_what_the_models_reach():
-    """Amaranth's simulator: random programs until every bin of coverage is hit at RTL too."""
-    from verification.programs.coverage import OUT_OF_REACH, all_bins, covered
+@pytest.mark.parametrize(("name", "programs"), [("tiny", 240), ("4gb", 240)])
+def test_compiled_verilog_reaches_every_bin(name, programs):
+    """The PE of `tiny` and the published one, compiled: random programs equal to the models until every bin is hit."""
+    from rtl_gen.compiled_pe import run_compiled
 
-    missing = all_bins() - set(OUT_OF_REACH)
-    for seed in range(400):
-        program = random_program(chip("tiny"), seed, commands=60, lateness=("none", "light", "heavy")[seed % 3])
-        reached = set(covered(program)) & missing
-        if reached:
-            assert_levels_equal(program, ("exact", "rtl"))
-            missing -= reached
-        if not missing:
-            return
-    raise AssertionError(f"not reached: {sorted(missing)[:8]}")
+    missing, compared = all_bins() - set(OUT_OF_REACH), Compared()
+    for seed in range(programs):
+        program = random_program(chip(name), seed, commands=60, lateness=("none", "light", "heavy")[seed % 3])
+        compared += compare([run_compiled(program), *(run_level(program, level) for level in MODELS)])
+        missing -= set(covered(program))
+    print(compared)
+    assert not missing, f"not reached: {sorted(missing)[:8]}"
