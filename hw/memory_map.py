@@ -20,6 +20,8 @@ MAP_VERSION = 1
 WORD_BYTES = 4
 PE_BASE, PE_STRIDE = 0x10_0000, 0x10_0000
 """Address of PE 0's block, and from one PE's to the next."""
+BANK_WINDOW_BYTES = PE_STRIDE // 2
+"""Upper half of a PE's block; a board's bank is no larger."""
 
 
 class Access(Enum):
@@ -188,7 +190,7 @@ def die_map(chip: ChipParams, buffers: BufferSizes) -> MemoryMap:
     """
     pe = chip.pe
     word = chip.array.columns  # 32-bit words of a link word, of a column
-    bank_words = chip.hb.rows * chip.hb.columns_per_row * word
+    bank_words = min(chip.hb.rows * chip.hb.columns_per_row * word, BANK_WINDOW_BYTES // WORD_BYTES)
     entries = (
         Register("CONTROL", 0x000, Access.WRITE, (Field("run", 1, "0: in reset, the host has the memories"),), "reset"),
         Register(
@@ -234,7 +236,7 @@ def die_map(chip: ChipParams, buffers: BufferSizes) -> MemoryMap:
         Window("AGGREGATE", 0x2_0000, word * buffers.aggregate, "words for the PE", word, readable=False),
         Window("OUT", 0x3_0000, word * buffers.out, "words from the PE", word, writable=False),
         Window("STREAM", 0x4_0000, word * buffers.stream, "words for the PE", word, readable=False),
-        Window("BANK", 0x8_0000, bank_words, "DRAM bank, physical columns", word),
+        Window("BANK", BANK_WINDOW_BYTES, bank_words, "first 512 KiB of the bank, physical columns", word),
     )
     return MemoryMap(
         chip.name,

@@ -14,7 +14,7 @@ from hw.array.slice_mac import SliceMac
 from hw.array.weight_feed import WeightFeed
 from hw.die.axi_bank import AxiBank
 from hw.die.axi_machine import AxiRegisters
-from hw.die.axi_memory import AxiMemory
+from hw.die.axi_memory import AxiMemory, on_chip
 from hw.die.links import ChunkLink
 from hw.memory.hb_controller import HbController
 from hw.memory_map import BufferSizes, die_map
@@ -54,7 +54,7 @@ BLOCKS: dict[str, Block] = {
     "sigmoid_unit": Block("sigmoid by table and cubic polynomial", SigmoidUnit),
     "vector_unit": Block("FP32 operations on rows, row maxima, sigmoid, requantisation", VectorUnit),
     "axi_registers": Block("register map behind AXI4-Lite", lambda chip: AxiRegisters(die_map(chip, BufferSizes()))),
-    "axi_memory": Block("on-chip bank and its controller behind AXI4", lambda chip: AxiMemory(chip.hb)),
+    "axi_memory": Block("on-chip bank and its controller behind AXI4", lambda chip: AxiMemory(on_chip(chip.hb))),
     "stream_link": Block(
         "stream link: chunks on credits to any set of PEs",
         lambda chip: ChunkLink(LinkParams(sources=2, targets=chip.pes, word_bits=32 * chip.array.columns)),

@@ -1,5 +1,7 @@
 """One bank on chip behind AXI4: subordinate, HB controller, block memory with the bank's timing."""
 
+import dataclasses
+
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect
@@ -8,6 +10,14 @@ from hw.die.host_axi import AxiMemorySubordinate
 from hw.memory.hb_controller import HbController
 from hw.memory.on_chip_bank import OnChipBank
 from hw.params import HbParams
+
+ON_CHIP_BYTES = 1 << 16
+
+
+def on_chip(params: HbParams) -> HbParams:
+    """``params`` with as many rows as fit on chip, at least two."""
+    rows = max(2, ON_CHIP_BYTES // params.row_bytes)
+    return dataclasses.replace(params, rows=min(params.rows, rows))
 
 
 class AxiMemory(wiring.Component):

@@ -1,5 +1,8 @@
 """The host's side of the machine: a simple register bus, and the decoder that a memory map turns into."""
 
+import functools
+import operator
+
 from amaranth.hdl import Cat, Module, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -105,10 +108,10 @@ class HostDecoder(wiring.Component):
         m.d.sync += [valid_1.eq(bus.en), hit_1.eq(Cat(hits).any())]
         selected = Signal(len(hits))
         m.d.sync += selected.eq(Cat(hits))
-        answer = 0
-        for i, value in enumerate(values):
-            answer |= value & selected[i].replicate(32)
-        m.d.comb += value_1.eq(answer)
+        answers = [value & selected[i].replicate(32) for i, value in enumerate(values)]
+        while len(answers) > 1:  # a tree: as deep as the logic must be, and a map of 16 PEs is no deep expression
+            answers = [functools.reduce(operator.or_, answers[i : i + 2]) for i in range(0, len(answers), 2)]
+        m.d.comb += value_1.eq(answers[0])
 
         # Cycle 2: the response.
         m.d.sync += [bus.done.eq(valid_1), bus.error.eq(valid_1 & ~hit_1), bus.read_data.eq(value_1)]

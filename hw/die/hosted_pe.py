@@ -23,11 +23,12 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
 
 from hw.die.host_bus import BlockPorts, WindowPort
+from hw.errors import UserError
 from hw.hierarchy import DefineOnce
 from hw.isa.counters import COUNTERS
 from hw.isa.encoding import PeError
 from hw.memory.on_chip_bank import OnChipBank
-from hw.memory_map import Block, BufferSizes
+from hw.memory_map import BANK_WINDOW_BYTES, Block, BufferSizes
 from hw.params import ChipParams
 from hw.pe.pe import Pe
 
@@ -161,6 +162,8 @@ class HostedPe(wiring.Component):
     """
 
     def __init__(self, chip: ChipParams, buffers: BufferSizes, block: Block):
+        if chip.hb.rows * chip.hb.row_bytes > BANK_WINDOW_BYTES:
+            raise UserError(f"bank of a PE on a board must have at most {BANK_WINDOW_BYTES} bytes (chip {chip.name})")
         self._chip, self._buffers = chip, buffers
         super().__init__({"host": In(BlockPorts(block))})
 

@@ -8,9 +8,10 @@ from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge, with_timeout
 from cocotbext.axi import AxiBurstType, AxiBus, AxiMaster, AxiResp
 
+from hw.die.axi_memory import on_chip
 from hw.params import chip
 
-PARAMS = chip(os.environ["CHIP"]).hb
+PARAMS = on_chip(chip(os.environ["CHIP"]).hb)
 STALLS = {"none": 0.0, "light": 0.2, "heavy": 0.8}
 
 

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from cycle_model.pe.exact import exact
 from cycle_model.pe.functional import functional
+from hw.die.hosted_pe import HostedPe
 from hw.errors import UserError
 from hw.isa.encoding import PeError, Unit
 from hw.isa.result import PeFault
@@ -103,8 +104,10 @@ def test_the_map_describes_itself():
         blocks(Window("A", 8, 4, ""))
     with pytest.raises(UserError, match=r"width of b\.A must be at most 32 bits"):
         blocks(Register("A", 0, Access.READ, (Field("wide", 33, ""),), ""))
-    with pytest.raises(UserError, match=r"end of pe\.BANK must be at most 0x100000"):
-        die_map(chip("4gb"), BufferSizes())
+    with pytest.raises(UserError, match=r"end of b\.A must be at most 0x100, not 260"):
+        blocks(Register("A", 0x100, Access.READ, (bit,), ""))
+    with pytest.raises(UserError, match="bank of a PE on a board must have at most 524288 bytes"):
+        HostedPe(chip("4gb"), BufferSizes(), die_map(chip("4gb"), BufferSizes()).blocks[1])
 
 
 def test_boards_and_their_errors():
