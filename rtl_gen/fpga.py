@@ -12,7 +12,6 @@ from pathlib import Path
 
 from amaranth.hdl import Elaboratable, Module
 
-from hw.die.board import Board
 from hw.errors import UserError
 from hw.params import ChipParams
 from rtl_gen.boards import BoardParams
@@ -28,6 +27,7 @@ class Build:
     used       LUT, FF, BRAM, DSP
     fmax_mhz   of the design's clock after routing
     bitstream  file
+    slice_macs of all PEs
     seconds    synthesis to bitstream
     """
 
@@ -36,6 +36,7 @@ class Build:
     used: dict[str, int]
     fmax_mhz: float
     bitstream: Path
+    slice_macs: int
     seconds: float
 
     @property
@@ -46,18 +47,19 @@ class Build:
     @property
     def slice_macs_per_s(self) -> float:
         """Peak at the board's clock: all PEs' arrays busy."""
-        return self.chip.pes * self.chip.array.slice_macs * self.board.clock_mhz * 1e6
+        return self.slice_macs * self.board.clock_mhz * 1e6
 
 
 class _Top(Elaboratable):
     """The machine on the board's pins."""
 
     def __init__(self, params: BoardParams, chip: ChipParams):
-        self._params, self._chip = params, chip
+        self._machine = params.machine(chip, params.cycles_per_bit)
+        self.slice_macs = self._machine.slice_macs
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.machine = machine = Board(self._chip, self._params.cycles_per_bit)
+        m.submodules.machine = machine = self._machine
         uart, lamp = platform.request("uart", 0), platform.request("led", 0)
         m.d.comb += [
             machine.receive.eq(uart.rx.i),
@@ -78,9 +80,8 @@ def build(params: BoardParams, chip: ChipParams) -> Build:
     folder = OUTPUT / f"{params.name}-{chip.name}"
     environment = os.environ | _tools(params)
     start = time.monotonic()
-    plan = params.platform().prepare(
-        _Top(params, chip), "top", synth_opts=params.synth_opts, nextpnr_opts=params.nextpnr_opts
-    )
+    top = _Top(params, chip)
+    plan = params.platform().prepare(top, "top", synth_opts=params.synth_opts, nextpnr_opts=params.nextpnr_opts)
     plan.extract(str(folder))
     try:
         done = subprocess.run(
@@ -103,6 +104,7 @@ def build(params: BoardParams, chip: ChipParams) -> Build:
         _used(params, report),
         min(clock["achieved"] for clock in report["fmax"].values()),
         next(folder / name for name in ("top.bit", "top.bin") if (folder / name).exists()),
+        top.slice_macs,
         time.monotonic() - start,
     )
 

@@ -31,6 +31,7 @@ class Board(wiring.Component):
 
     def __init__(self, chip: ChipParams, cycles_per_bit: int, buffers: BufferSizes | None = None):
         self._chip, self._cycles, self._buffers = chip, cycles_per_bit, buffers or BufferSizes()
+        self.slice_macs = chip.pes * chip.array.slice_macs
         super().__init__({"receive": In(1, init=1), "transmit": Out(1, init=1), "running": Out(chip.pes)})
 
     def elaborate(self, platform):

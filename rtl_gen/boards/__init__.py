@@ -6,8 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from amaranth.build import Platform
+from amaranth.lib import wiring
 
+from hw.die.board import Board
 from hw.errors import UserError, nearest
+from hw.params import ChipParams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +23,7 @@ class BoardParams:
     clock_mhz    of the oscillator, the clock of the whole design
     baud         of the serial line
     chip         sizes built unless others are asked for
+    machine      what is built: chip and cycles of a bit -> component with receive, transmit, running, slice_macs
     totals       LUT, FF, BRAM, DSP in the device
     cells        nextpnr's cell type -> the resource of ``totals`` that it uses
     synth_opts, nextpnr_opts  for the tools
@@ -34,6 +38,7 @@ class BoardParams:
     chip: str
     totals: dict[str, int]
     cells: dict[str, str]
+    machine: Callable[[ChipParams, int], wiring.Component] = Board
     synth_opts: str = ""
     nextpnr_opts: str = ""
 

@@ -40,9 +40,9 @@ class Registers(wiring.Component):
         return m
 
 
-def exchange(*sent: bytes | int) -> bytes:
-    """Bytes that come back; an integer in ``sent`` is a pause in bit times."""
-    dut, received = Registers(), bytearray()
+def exchange(*sent: bytes | int, dut: wiring.Component | None = None) -> bytes:
+    """Bytes that come back from ``dut``; an integer in ``sent`` is a pause in bit times."""
+    dut, received = dut or Registers(), bytearray()
     over = []
 
     async def send(ctx):
