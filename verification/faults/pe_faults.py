@@ -270,12 +270,12 @@ FAULTS = (
         (f"{_TIMELINES}[blocks and long operations-exact]", _WAITS),
     ),
     _fault(
-        "exact-tokens-in-their-own-cycle",
+        "exact-second-token-forgotten",
         _EXACT,
-        "counts[steps[i, k]] > 0)",
-        "counts[steps[i, k]] + change[steps[i, k]] > 0)",
-        "Exact sees a WAIT's token in the cycle that gives it.",
-        (f"{_GOLDEN}[exact-hb]", _WAITS),
+        "for k in (Step.WAIT0, Step.WAIT1):\n                    ready = ready",
+        "for k in (Step.WAIT0,):\n                    ready = ready",
+        "Exact starts a command when the first of its two tokens is there.",
+        (f"{_GOLDEN}[exact-array]",),
     ),
     _fault(
         "fast-chunk-early",
