@@ -41,8 +41,8 @@ def build(chip: ChipParams, text: str | None = None) -> Path:
         "verilator",
         *("-cc", "--exe", "--build", "-O3", "-Wno-fatal", "--prefix", "Vboard", "--top-module", "board"),
         *("-CFLAGS", f"-DCYCLES_PER_BIT={CYCLES_PER_BIT}", "-Mdir", str(folder), "-o", "board"),
-        # Unoptimised: it compiles in 24 s of processor time, and the serial line decides how long a run takes. The wheel
-        # names precompiled headers but does not include them.
+        # Unoptimised: it compiles in 24 s of processor time, and the serial line decides how long a run takes.
+        # The wheel names precompiled headers but does not include them.
         *("-MAKEFLAGS", "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0 CFG_CXXFLAGS_PCH_I=-include"),
         str(source),
         str(HARNESS),

@@ -32,27 +32,26 @@ def build_board(
     params = board_named(board)
     sizes = chip_named(chip or params.chip)
     rows = table(
-        "array", *params.totals, "Fmax MHz", "clock MHz", "closes", "slice MACs/s", "seconds", title=params.note
+        "slice MACs", *params.totals, "Fmax MHz", "clock MHz", "closes", "slice MACs/s", "seconds", title=params.note
     )
     out = console()
     closes = True
     for candidate in explored(sizes) if explore else [sizes]:
-        shape = f"{candidate.array.rows} x {candidate.array.columns} x {candidate.array.depth}"
         try:
             built = build(params, candidate)
         except UserError as error:
             if not explore:
                 raise
-            rows.add_row(shape, *["-"] * (len(params.totals) + 2), str(error))
+            rows.add_row(str(candidate.array.slice_macs), *["-"] * (len(params.totals) + 2), str(error))
             break
         used = (f"{built.used[name]:,} of {total:,}" for name, total in params.totals.items())
         rows.add_row(
-            shape,
+            str(built.slice_macs),
             *used,
             f"{built.fmax_mhz:.1f}",
             f"{params.clock_mhz:g}",
             "yes" if built.closes else "no",
-            f"{built.slice_macs_per_s / 1e9:.2f} G",
+            f"{built.slice_macs_per_s / 1e9:.3f} G",
             f"{built.seconds:.0f}",
         )
         out.print(f"{built.bitstream} ({built.bitstream.stat().st_size:,} bytes)")
