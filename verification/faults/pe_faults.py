@@ -226,7 +226,7 @@ FAULTS = (
         "beat.chain.eq(chain + block)",
         "beat.chain.eq(chain)",
         "Token blocks of one MATMUL add up in one chain.",
-        (f"{_PROGRAMS}/test_rtl.py::test_random_program[tiny-none]",),
+        (f"{_PROGRAMS}/test_rtl.py::test_random_program[tiny-none-409]",),
     ),
     # Models -----------------------------------------------------------------------------------------------
     _fault(
