@@ -1,5 +1,6 @@
 """The blocks that can be exported, simulated and synthesised by name (``--block``)."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -53,7 +54,10 @@ BLOCKS: dict[str, Block] = {
     "vector_lane": Block("arithmetic of one column of the vector unit", VectorLane),
     "sigmoid_unit": Block("sigmoid by table and cubic polynomial", SigmoidUnit),
     "vector_unit": Block("FP32 operations on rows, row maxima, sigmoid, requantisation", VectorUnit),
-    "axi_registers": Block("register map behind AXI4-Lite", lambda chip: AxiRegisters(die_map(chip, BufferSizes()))),
+    "axi_registers": Block(
+        "register map behind AXI4-Lite, for two PEs at most",
+        lambda chip: AxiRegisters(die_map(dataclasses.replace(chip, pes=min(chip.pes, 2)), BufferSizes())),
+    ),
     "axi_memory": Block("on-chip bank and its controller behind AXI4", lambda chip: AxiMemory(on_chip(chip.hb))),
     "stream_link": Block(
         "stream link: chunks on credits to any set of PEs",
