@@ -3,7 +3,8 @@
     python bench/bench_levels.py [--seconds 1.0] [--verilog]
 
 CPU time, compilation and elaboration excluded. Functional has no cycles of its own; it is credited with those of the
-program. The programs are whole experts (the last one a PE's share of a real one), whose cycles the levels agree on. ``--verilog`` adds the exported Verilog under
+program. The programs are whole experts (the last one a PE's share of a real one), whose cycles the levels agree on.
+``--verilog`` adds the exported Verilog under
 Verilator and cocotb (builds for a minute or two; wall time of the simulation).
 """
 
