@@ -186,7 +186,7 @@ class Bank:
         self.stored, self.errors = [], []
 
     async def run(self, ctx, unit, command):
-        """Start ``command`` now; the cycle of its done, which is over on return."""
+        """Start ``command`` now; the cycle of its done, or of its refusal, which is over on return."""
         pins = self.controller.pins
         outputs = [pins.tick, pins.command, pins.row, pins.column, pins.write_data]
         outputs += [pins.write_check] if self._sideband else []
@@ -201,6 +201,8 @@ class Bank:
                 self.stored.append((self.cycle, ctx.get(self.hb.write.addr), ctx.get(self.hb.write.data)))
             if ctx.get(self.hb.error) != PeError.NONE:
                 self.errors.append((self.cycle, ctx.get(self.hb.error)))
+                if self.errors[-1][1] == PeError.HB_REFUSED:
+                    return self.cycle  # the PE stops; a refused transfer has no beats and so no done
             done = self.cycle if ctx.get(unit.done) else None
             word, check = self.device.step(*(ctx.get(each) for each in outputs))
             await ctx.tick()
