@@ -48,7 +48,6 @@ def test_a_stopped_suite_continues_and_gives_the_same_cells(tmp_path):
     assert resumed.reused == 1
     # xpu, h100 and Elastic-SD do not depend on the dataset; the EAGLE head has a published length on GSM8K only.
     assert whole.simulations == 5
-    assert len({cell.seconds_per_token for cell in whole.cells}) == 5
 
 
 def test_cells_say_what_they_assume(tmp_path):
