@@ -65,7 +65,7 @@ def command(
         tables += [_layout_table(name, made) for name, made in measured.items()]
     written = []
     if plot:
-        from sw_stack.quantizers.figure import render
+        from sw_stack.reports.style import render
         from sw_stack.workloads.dram_figure import draw
 
         figure = draw(curves, peak, title)

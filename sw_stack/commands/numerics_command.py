@@ -37,9 +37,10 @@ def command(
     docs/numerics.md explains the columns.
     """
     from sw_stack.quantizers.conclusion import conclude
-    from sw_stack.quantizers.figure import draw, render
+    from sw_stack.quantizers.figure import draw
     from sw_stack.quantizers.matrices import read_tensor
     from sw_stack.quantizers.study import StudyConfig, run_study
+    from sw_stack.reports.style import render
 
     if tensor is not None and weights is None:
         raise UserError("--tensor must come with --weights FILE.safetensors")

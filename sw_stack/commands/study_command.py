@@ -41,7 +41,7 @@ def command(
 
     from sw_stack.elastic.study.figures import acceptance_figure, allocation_figure, quality_figure
     from sw_stack.elastic.study.run import StudyConfig, run_study
-    from sw_stack.quantizers.figure import render
+    from sw_stack.reports.style import render
     from sw_stack.reports.terminal import console
     from sw_stack.workloads.trace import SHIPPED
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from hw.errors import UserError, nearest
@@ -92,6 +93,17 @@ def cells_of(chosen: Suite) -> list[CellKey]:
     ]
 
 
+@cache
+def _sources() -> str:
+    """SHA-256 over the code and data that decide a cell: kept cells of another state of the project are not reused."""
+    root, digest = Path(__file__).resolve().parents[2], hashlib.sha256()
+    for package in ("hw", "cycle_model", "sw_stack"):
+        for path in sorted((root / package).rglob("*")):
+            if path.suffix in (".py", ".json"):
+                digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
 def _work_of(key: CellKey, settings: Settings) -> str:
     """What a cell's simulation depends on: two datasets with the same lengths and acceptance are one simulation."""
     data, acceptance = dataset(key.dataset), acceptance_for(key, settings)
@@ -103,7 +115,7 @@ def _work_of(key: CellKey, settings: Settings) -> str:
         ]
     inputs = [key.model, key.batch, key.machine, key.method, data.prompt_tokens, data.output_tokens, curve]
     config = asdict(settings) | {"tree": str(settings.tree)}
-    text = json.dumps([inputs, config, repr(machines()[key.machine])], sort_keys=True)
+    text = json.dumps([_sources(), inputs, config, repr(machines()[key.machine])], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

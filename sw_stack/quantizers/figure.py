@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -121,11 +118,3 @@ def _draw_gain(axes: Axes, gains: dict[float, Estimate], crossing_format: str) -
         )
     axes.set_ylabel("weight SQNR, augmented minus\nrounded on the shared scale (dB)")
     axes.grid(color="0.92")
-
-
-def render(figure: Figure, kind: str) -> bytes:
-    """The figure as ``png`` or ``svg``; the same study gives the same bytes."""
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "elmoe3d"}):
-        figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
-    return buffer.getvalue()

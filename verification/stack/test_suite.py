@@ -50,6 +50,14 @@ def test_a_stopped_suite_continues_and_gives_the_same_cells(tmp_path):
     assert whole.simulations == 5
 
 
+def test_cells_of_another_state_of_the_project_are_not_reused(tmp_path, monkeypatch):
+    """Finished cells are kept for a stopped run, not for changed code or data."""
+    run_suite(KEYS[:1], SETTINGS, tmp_path, jobs=1)
+    assert run_suite(KEYS[:1], SETTINGS, tmp_path, jobs=1).reused == 1
+    monkeypatch.setattr("sw_stack.comparison.suite._sources", lambda: "another")
+    assert run_suite(KEYS[:1], SETTINGS, tmp_path, jobs=1).reused == 0
+
+
 def test_cells_say_what_they_assume(tmp_path):
     """EAGLE on GSM8K is published, on Alpaca it is not; Elastic-SD never is; locality of this model never is."""
     run = run_suite(KEYS, SETTINGS, tmp_path, jobs=1)

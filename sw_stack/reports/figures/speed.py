@@ -35,6 +35,17 @@ def _over_batch(results: Results, measure) -> dict[str, dict[int, float]]:
     }
 
 
+def _finished(figure: Figure, results: Results) -> Figure:
+    """Batch axes and one legend for all panels."""
+    batches = sorted({cell.key.batch for cell in results.cells})
+    for axes in figure.axes:
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xticks(batches, [str(b) for b in batches])
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
+    return figure
+
+
 def speed_figure(results: Results) -> Figure | None:
     """Speed-up over batch; beside it tokens per second."""
     if not has_reference(results):
@@ -54,13 +65,7 @@ def speed_figure(results: Results) -> Figure | None:
         right.plot(list(by_batch), list(by_batch.values()), **style)
     tidy(left, "a  Against the xPU", "batch (sequences)", "speed-up over xPU (x)")
     tidy(right, "b  Absolute", "batch (sequences)", "tokens per second, all sequences")
-    batches = sorted({cell.key.batch for cell in results.cells})
-    for axes in (left, right):
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        axes.set_xticks(batches, [str(b) for b in batches])
-    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize=8)
-    return figure
+    return _finished(figure, results)
 
 
 def energy_figure(results: Results) -> Figure | None:
@@ -83,13 +88,7 @@ def energy_figure(results: Results) -> Figure | None:
         right.plot(batches, [dynamic[name][b] for b in batches], **style)
     tidy(left, "a  Static power included", "batch (sequences)", "energy of the xPU over energy (x)")
     tidy(right, "b  Dynamic energy alone", "batch (sequences)", "energy of the xPU over energy (x)")
-    ticks = sorted({cell.key.batch for cell in results.cells})
-    for axes in (left, right):
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        axes.set_xticks(ticks, [str(b) for b in ticks])
-    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize=8)
-    return figure
+    return _finished(figure, results)
 
 
 def cells_figure(results: Results) -> Figure | None:
