@@ -1,0 +1,1 @@
+"""Bits and time of the machine, in NumPy and Numba."""

@@ -20,10 +20,10 @@ path gives the slots of what comes behind them.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from cycle_model.functional.elementary import exp_f32, f32
 from cycle_model.functional.rows import quantize_row
+from cycle_model.kernel_cache import njit
 
 BLOCK = 256
 

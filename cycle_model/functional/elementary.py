@@ -16,7 +16,8 @@ import math
 from decimal import Decimal, localcontext
 
 import numpy as np
-from numba import njit
+
+from cycle_model.kernel_cache import njit
 
 f32 = np.float32
 

@@ -8,10 +8,10 @@ since projections are split over outputs only.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from cycle_model.functional.projection import project_float_rows, project_rows
 from cycle_model.functional.rows import clamped_swiglu_row, quantize_row, silu_up_row
+from cycle_model.kernel_cache import njit
 
 
 @njit(nogil=True, cache=True)

@@ -15,9 +15,9 @@ which read the operands once.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from cycle_model.functional.elementary import f32
+from cycle_model.kernel_cache import njit
 
 GROUP = 32
 TILE = 256

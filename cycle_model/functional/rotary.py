@@ -13,10 +13,10 @@ from __future__ import annotations
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, localcontext
 
 import numpy as np
-from numba import njit
 
 from cycle_model.functional.elementary import rsqrt_f32, sin_cos_f32
 from cycle_model.functional.rows import LANES, mean_square
+from cycle_model.kernel_cache import njit
 
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459")
 

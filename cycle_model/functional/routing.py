@@ -13,9 +13,9 @@ Weights: divided by their sum in ascending id where renormalised (SIGMOID: sum +
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from cycle_model.functional.elementary import exp_f32, f32, sigmoid_f32
+from cycle_model.kernel_cache import njit
 
 SOFTMAX, SIGMOID, TOPK_SOFTMAX = 0, 1, 2
 _SMALLEST_SUM = f32(1e-20)

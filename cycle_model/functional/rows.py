@@ -14,9 +14,9 @@ over threads; a row's result depends on that row alone.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from cycle_model.functional.elementary import f32, rsqrt_f32, sigmoid_f32
+from cycle_model.kernel_cache import njit
 
 LANES = 16
 _ROUND = f32(1.5 * 2.0**23)

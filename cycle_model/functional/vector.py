@@ -6,10 +6,10 @@ Values only: rows, row registers and memories are the caller's. Every NaN that i
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from cycle_model.formats import CANONICAL_NAN, canonicalize_nan
 from cycle_model.functional.elementary import f32, sigmoid_f32
+from cycle_model.kernel_cache import njit
 
 INT8_LARGEST = f32(127)
 

@@ -5,10 +5,10 @@ RTL (gate counters, refresh counter, levels of the buffers) and nothing that kno
 """
 
 import numpy as np
-from numba import njit
 
 from cycle_model.hb.stepping import NOP, REF, reset_state, step
 from cycle_model.hb.traffic import Trace, Traffic, counts_of, last_cycle, shape_of
+from cycle_model.kernel_cache import njit
 from hw.errors import UserError
 
 

@@ -6,7 +6,6 @@ Transfer by transfer, as `cycle_model.hb.serving` does it. Equal to `exact` to t
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from cycle_model.hb.records import (
     ROW_FIELDS,
@@ -18,6 +17,7 @@ from cycle_model.hb.records import (
 )
 from cycle_model.hb.serving import buffers_cover, refresh_idle, reset_bank, serve
 from cycle_model.hb.traffic import Trace, Traffic, shape_of
+from cycle_model.kernel_cache import njit
 from hw.params import ECC_GROUP
 
 

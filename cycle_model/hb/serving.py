@@ -7,7 +7,6 @@ recorded traffic with it, `cycle_model.pe.fast` the requests of a PE as they ari
 """
 
 import numpy as np
-from numba import njit
 
 from cycle_model.hb.records import (
     ACCEPT,
@@ -28,6 +27,7 @@ from cycle_model.hb.records import (
     TRANSFER,
     WRITE,
 )
+from cycle_model.kernel_cache import njit
 from hw.params import ECC_GROUP
 from hw.params.hb import HbParams
 from hw.timing import MAX_POSTPONED, HbClocks

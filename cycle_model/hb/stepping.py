@@ -7,9 +7,9 @@ Nothing here knows the future: what the streams and requesters do is an argument
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from cycle_model.hb.traffic import Shape
+from cycle_model.kernel_cache import njit
 from hw.params import ECC_GROUP
 from hw.timing import MAX_POSTPONED
 

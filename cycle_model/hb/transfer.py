@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from cycle_model.kernel_cache import njit
 from hw.errors import UserError
 from hw.params import HbParams
 from hw.timing import HbClocks

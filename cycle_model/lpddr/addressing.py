@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numba import njit
 
+from cycle_model.kernel_cache import njit
 from hw.errors import UserError, nearest
 from hw.lpddr5_timing import Lpddr5Organization
 

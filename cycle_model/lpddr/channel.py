@@ -1,7 +1,4 @@
-"""State of one LPDDR5 channel at the exact level: its record, its requests, its command trace and its counters.
-
-Numba's cache looks at the file of the compiled function only: after changing a number here, `make clean`.
-"""
+"""State of one LPDDR5 channel at the exact level: its record, its requests, its command trace and its counters."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ per-rank ready times and jumps there, stopping on the way only where a request a
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from cycle_model.kernel_cache import njit
 from cycle_model.lpddr.channel import (
     ACTIVATES,
     ARRIVAL,

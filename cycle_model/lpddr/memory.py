@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from cycle_model.counts import Counts
+from cycle_model.kernel_cache import njit
 from cycle_model.lpddr import channel as channel_state
 from cycle_model.lpddr import exact
 from cycle_model.lpddr.addressing import RECOMMENDED, Mapping, mapping

@@ -17,8 +17,8 @@ a run nothing but the two banks' reads can be first: everything else has its ear
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from cycle_model.kernel_cache import njit
 from cycle_model.lpddr import channel
 from cycle_model.lpddr.rules import (
     ACT1,

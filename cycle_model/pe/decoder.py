@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from cycle_model.kernel_cache import njit
 from cycle_model.pe import durations
 from hw.errors import UserError
 from hw.isa.encoding import (

@@ -5,10 +5,10 @@ future; `cycle_model.pe.fast` computes the same without stepping. Values are the
 """
 
 import numpy as np
-from numba import njit
 
 from cycle_model.hb.stepping import ACT, NOP, RD, REF, WR, reset_state, step
 from cycle_model.hb.traffic import REQUEST, shape_of
+from cycle_model.kernel_cache import njit
 from cycle_model.pe.decoder import Kind, Step, decode
 from cycle_model.pe.outcome import (
     AT_CONTROLLER,

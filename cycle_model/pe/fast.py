@@ -7,11 +7,11 @@ error counters are not comparable, since what is under way was counted as a whol
 """
 
 import numpy as np
-from numba import njit
 
 from cycle_model.hb.records import ERROR, ROW_FIELDS, TRANSFER_FIELDS, Records, counts_of_records
 from cycle_model.hb.serving import buffers_cover, refresh_idle, reset_bank, serve
 from cycle_model.hb.traffic import REQUEST, shape_of
+from cycle_model.kernel_cache import njit
 from cycle_model.pe.decoder import Kind, Step, decode
 from cycle_model.pe.outcome import (
     AT_CONTROLLER,

@@ -1,13 +1,10 @@
-"""Compiled loops of the expert cache and its replays.
-
-All in one file on purpose: Numba keeps compiled code by the stamp of the file that defines a function, so a kernel that
-calls one of another file would go on using its old form after a change.
-"""
+"""Compiled loops of the expert cache and its replays."""
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from cycle_model.kernel_cache import njit
 
 LFU_SHIFT = 32
 """An LFU priority is (uses << 32) + time of last use."""

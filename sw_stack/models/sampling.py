@@ -15,9 +15,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from cycle_model.functional.elementary import exp_f32, f32
+from cycle_model.kernel_cache import njit
 from hw.errors import UserError
 
 _MASK = (1 << 32) - 1

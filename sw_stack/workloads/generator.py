@@ -20,8 +20,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from cycle_model.kernel_cache import njit
 from hw.errors import UserError
 from sw_stack.workloads.trace import Trace, expert_dtype
 

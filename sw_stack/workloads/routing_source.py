@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from cycle_model.kernel_cache import njit
 from hw.errors import UserError
 from sw_stack.workloads.trace import Trace
 

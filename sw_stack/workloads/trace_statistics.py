@@ -17,8 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from cycle_model.kernel_cache import njit
 from sw_stack.workloads.trace import Trace
 
 LAGS = (1, 8, 64)

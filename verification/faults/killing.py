@@ -23,29 +23,30 @@ from pathlib import Path
 
 from hw.files import write_atomic
 from verification.faults.fault import FaultError
-from verification.faults.sources import PACKAGES, closure
+from verification.faults.sources import PACKAGES, closure, compiled_sources
 
 HEAVY = ("amaranth.sim", "amaranth.back.rtlil", "numpy", "numba", "ml_dtypes", "hypothesis", "pytest")
 # A test may take this much processor time, and so often what it took without a fault; a whole run likewise.
 LEAST_SECONDS = 3
-COMPILE_SECONDS = 60  # more, where the patched file holds Numba kernels that must be compiled anew
+COMPILE_SECONDS = 60  # more, where Numba kernels are made from the patched file and must be compiled anew
 FACTOR = 3
 START_SECONDS = 20  # what a run takes beside its tests, at most
 
 
 @dataclass(frozen=True)
 class Job:
-    """One patch to try: ``text`` replaces ``file``; None for the baseline."""
+    """One patch to try: ``text`` replaces ``file``; None for the baseline. ``compiles``: kernels are made from it."""
 
     key: str
     file: str
     text: str | None
     tests: tuple[str, ...]
+    compiles: bool
 
     @property
     def least_seconds(self) -> float:
         """Processor time that any one test may take."""
-        return COMPILE_SECONDS if self.text is not None and "njit" in self.text else LEAST_SECONDS
+        return COMPILE_SECONDS if self.compiles else LEAST_SECONDS
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,8 @@ class Killer:
             name = path.relative_to(self._root).as_posix()
             changed = text is not None and name == file
             digest.update(f"\0{name}\0".encode() + (text.encode() if changed else self._read(path)))
-        return Job(digest.hexdigest()[:24], file, text, tests)
+        compiles = text is not None and self._root / file in compiled_sources(self._root)
+        return Job(digest.hexdigest()[:24], file, text, tests, compiles)
 
     def _read(self, path: Path) -> bytes:
         """Contents at the start of the run, which is also what the slots hold."""
