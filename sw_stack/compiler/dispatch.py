@@ -23,14 +23,14 @@ from sw_stack.elastic.slices import LSB_BITS_PER_WEIGHT, MSB_BITS_PER_WEIGHT
 from sw_stack.machines.engine.workload import Pass, PassKind
 
 MAGIC = "elmoe3d-dispatch"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class Kernel(IntEnum):
     """What a record runs.
 
     HOST        a host operation on ``elements``
-    ATTENTION   the attention core: ``macs`` on the host, KV bytes from HB and LPDDR
+    ATTENTION   the attention core: ``macs`` on the host; new keys and values written, the cached ones read
     PROJECTION  weights x activations of a dense part
     EXPERT      the same for one expert, on the tokens routed to it
     REFILL      slices written to HB behind a layer's last read; LPDDR bytes are of those not streamed anyway
@@ -83,10 +83,14 @@ RECORD = np.dtype(
         ("macs", np.int64),
         ("hb_bytes", np.int64),
         ("lpddr_bytes", np.int64),
+        ("hb_written", np.int64),
+        ("lpddr_written", np.int64),
+        ("pieces", np.int32),
     ]
 )
 """One record. ``weights_known``: the record behind which it is known which weights are needed (the router's choice),
-BEGIN where it always was. ``hb_bytes``, ``lpddr_bytes``: KV read, or refill written and read."""
+BEGIN where it always was. ``hb_bytes``, ``lpddr_bytes``: KV read, or refill written and read; ``hb_written``,
+``lpddr_written``: new keys and values; ``pieces``: runs of positions that KV bytes lie in, one per sequence."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,8 +233,14 @@ class Emitter:
         made["elements"] = template.elements * tokens
         made["macs"] = template.macs * pairs[template.window]
         size = template.kv_bytes * read[template.window]
-        made["lpddr_bytes"] = np.rint(size * self._spilled_share(template, one))
+        spilled = self._spilled_share(template, one)
+        made["lpddr_bytes"] = np.rint(size * spilled)
         made["hb_bytes"] = size - made["lpddr_bytes"]
+        # New positions go to HB; where it is full, as many of the oldest, which the core reads, go on to LPDDR.
+        new = template.kv_bytes * one.total_tokens
+        made["hb_written"] = new if spilled < 1 else 0
+        made["lpddr_written"] = new if spilled > 0 else 0
+        made["pieces"] = np.where(new > 0, one.sequences, 0)
         return made
 
     def _spilled_share(self, template: _Template, one: Pass) -> float:
