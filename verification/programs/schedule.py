@@ -88,7 +88,7 @@ class Schedule:
 
     def _needed(self, unit: Unit, reads: set[Place], writes: set[Place]) -> dict[Unit, int]:
         """The last command of each other unit that must have ended."""
-        needed: dict[Unit, int] = {}
+        needed: dict[Unit, int] = {}  # the result is sorted: sets of places come in another order in every process
 
         def after(index: int) -> None:
             other = self.entries[index].unit
@@ -101,7 +101,7 @@ class Schedule:
         for place in writes:
             for index in self._readers.get(place, {}).values():
                 after(index)
-        return needed
+        return dict(sorted(needed.items()))
 
     def _synchronise(self, entry: Entry, needed: dict[Unit, int]) -> bool:
         """Tokens so that ``entry`` follows the ``needed`` commands; False where that is not possible."""

@@ -1,5 +1,8 @@
 """Random programs on functional, exact and fast model: equal starts, ends, waits and counters; coverage complete."""
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -31,6 +34,20 @@ def test_levels_agree(name, record_property):
     record_property("compared", str(compared))
     print(f"{name}: {compared}")
     assert compared.times > 9 * 2 * 30
+
+
+def test_a_seed_is_one_program():
+    """The same seed makes the same program in every process, whatever the order of sets of strings in it."""
+    code = """from hw.params import chip
+from verification.programs.generator import random_program
+print([random_program(chip("tiny"), seed, commands=60).instructions for seed in range(6)])"""
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in "12"
+    )
+    assert first == second
 
 
 def test_random_programs_are_free_of_races():
