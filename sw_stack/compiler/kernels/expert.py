@@ -27,6 +27,9 @@ LT_SCALARS, LT_SCALAR_ROWS = 0, 4
 LT_BIAS = 4
 LT_TILE = 6
 
+TOKEN_BLOCKS = 1
+"""Token blocks per pass over an expert's weights; an expert with more tokens comes several times."""
+
 _SWAP_ACT = "        add temp, act, 0\n        add act, x10, 0\n        add x10, temp, 0\n"
 
 

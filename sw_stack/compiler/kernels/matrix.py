@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from hw.errors import UserError
-from sw_stack.compiler.kernels.projection import TileKernel
+from hw.params import ChipParams
+from sw_stack.compiler.kernels.projection import TileKernel, most_blocks
 
 LT_SCALES = 0  # one row per token block
 LT_BIAS = 4
 MOST_BLOCKS = 4
+
+
+def projection_blocks(chip: ChipParams, slices: int) -> int:
+    """Token blocks that the kernel takes per pass over the weights: as a tile can, and rows of XM and VT to send."""
+    rows = chip.array.rows
+    return max(1, min(MOST_BLOCKS, chip.pe.xm_words // rows, chip.pe.vt_rows // rows, most_blocks(chip, slices)))
 
 
 def project(kernel: TileKernel, *, biased: bool) -> str:

@@ -74,6 +74,11 @@ INIT = """
 """
 
 
+def most_blocks(chip: ChipParams, slices: int) -> int:
+    """Token blocks that one pass over a tile's weights can serve: chains, and two slots of results in RT."""
+    return min(chip.array.chains // slices, chip.pe.rt_rows // (2 * chip.array.rows * slices))
+
+
 @dataclass(frozen=True)
 class TileKernel:
     """One way to compute an output tile.
@@ -98,8 +103,7 @@ class TileKernel:
             raise UserError(
                 f"kernel must have a mode of {MODES} and a tier of {TIERS}, not {self.mode!r}, {self.tier!r}"
             )
-        chip = self.chip
-        most = min(chip.array.chains // self.slices, chip.pe.rt_rows // (2 * chip.array.rows * self.slices))
+        chip, most = self.chip, most_blocks(self.chip, self.slices)
         if not 1 <= self.blocks <= most:
             raise UserError(f"token blocks must be 1 to {most} (chip {chip.name}, {self.mode}), not {self.blocks}")
 

@@ -31,7 +31,7 @@ class PassResult:
     critical_ns   resource -> ns on the critical path; they sum to ``ns``
     busy_ns       resource -> ns of use (HB, array, vector unit: mean over PEs)
     counts        of all actions
-    bytes_by      memory -> bytes read
+    bytes_by      memory -> bytes read and written
     mapping       parallel mapping that was used
     dispatch, acts, work  the stream and its activities, for timelines
     """
@@ -94,12 +94,13 @@ class Engine:
         self._shape = bank_shape(hb)
         # A LOAD of weights fills half of the PE's memory for them at most, while the array works on the other half.
         self._load_shape = self._shape._replace(data_columns=min(hb.data_columns, machine.chip.pe.wh_words // 2))
-        links = machine.links
+        links, lpddr = machine.links, machine.lpddr.timing.clocks
         self._rates = Rates(
             machine.chip.pes,
             self.lpddr.ns_per_byte,
             self.lpddr.switch_ns,
             self.lpddr.first_ns,
+            (lpddr.read_to_write + lpddr.write_to_read_l) * machine.lpddr.timing.tCK_ns,
             1 / links.stream_gb_per_s.value,
             1 / links.aggregation_gb_per_s.value,
             links.hop_ns.value,
@@ -172,10 +173,11 @@ class Engine:
         )
 
     def _bytes(self, dispatch: Dispatch, work: Work, near: np.ndarray) -> dict[str, float]:
-        refill = dispatch.records["kernel"] == Kernel.REFILL
-        found = {"LPDDR": float(work.lpddr_bytes[~near].sum() + work.near_bus_bytes[near].sum())}
+        r = dispatch.records
+        far = work.lpddr_bytes[~near].sum() + work.near_bus_bytes[near].sum() + r["lpddr_written"].sum()
+        found = {"LPDDR": float(far)}
         if self.machine.has_hb:
-            found["HB"] = float(work.hb_bytes[~refill].sum())
+            found["HB"] = float(work.hb_bytes.sum() + r["hb_written"].sum())
         if self.machine.near_memory is not None:
             found["near memory"] = float(work.near_bytes[near].sum())
         return found
@@ -202,16 +204,15 @@ class Engine:
         activated = product & (r["activated"] == 1)
         weights = work.hb_bytes * product + work.lpddr_bytes * product
         hb_read = int(np.ceil(work.hb_bytes[~refill] / column).sum())
-        hb_write = int(np.ceil(work.hb_bytes[refill] / column).sum())
+        hb_write = int(np.ceil(work.hb_bytes[refill] / column).sum() + np.ceil(r["hb_written"] / column).sum())
         far = float(work.lpddr_bytes[~near].sum() + work.near_bus_bytes[near].sum())
+        far_written = float(r["lpddr_written"].sum())
         org = lpddr.organization
         per_round = org.banks // 2
         delivered = float(work.lpddr_bytes[~near].sum())
         # Activations are read once per output tile; results are written, read by the vector unit and written again.
-        blocks = -(-tokens // chip.array.rows)
         tiles = -(-r["outputs"].astype(np.int64) // chip.array.columns)
         activations = np.where(product, tokens * r["inputs"] * tiles * slices, 0).sum()
-        repeats = np.where(product, np.maximum(1, -(-blocks // max(1, chip.array.chains // 4))), 0)
         return Counts(
             hb_activates=int(activates),
             hb_precharges=int(activates),
@@ -220,11 +221,13 @@ class Engine:
             hb_writes=hb_write,
             hb_read_bytes=hb_read * column,
             hb_write_bytes=hb_write * column,
-            hb_transfers=int((work.hb_bytes > 0).sum()),
-            lpddr_activates=int(far / org.row_bytes),
-            lpddr_precharges=int(far / org.row_bytes),
+            hb_transfers=int((work.hb_bytes > 0).sum() + (r["hb_written"] > 0).sum()),
+            lpddr_activates=int((far + far_written) / org.row_bytes),
+            lpddr_precharges=int((far + far_written) / org.row_bytes),
             lpddr_reads=int(far / org.burst_bytes),
+            lpddr_writes=int(far_written / org.burst_bytes),
             lpddr_read_bytes=int(far),
+            lpddr_write_bytes=int(far_written),
             lpddr_refreshes_per_bank=int(ns / lpddr.timing.tREFI_ns * per_round * org.ranks * org.channels),
             array_macs_full=int(here[(r["precision"] == Precision.FULL) & product].sum()) * 2,
             array_macs_draft=int(here[(r["precision"] == Precision.DRAFT) & product].sum()),
@@ -232,7 +235,7 @@ class Engine:
             array_scale_products=groups,
             array_chain_adds=groups,
             array_busy_cycles=int(busy[Resource.ARRAY] * chip.pes * chip.hb.logic_ghz),
-            sram_read_bytes=int((weights * repeats).sum() + activations + 12 * results),
+            sram_read_bytes=int(weights.sum() + activations + 12 * results),
             sram_write_bytes=int(weights.sum() + work.in_bytes.sum() * chip.pes + 8 * results),
             vector_operations=3 * results + 6 * int((np.where(activated, tokens * r["outputs"], 0)).sum()),
             vector_busy_cycles=int(busy[Resource.VECTOR] * chip.pes * chip.hb.logic_ghz),

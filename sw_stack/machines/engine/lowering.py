@@ -15,6 +15,8 @@ from cycle_model.pe.durations import matmul, vector
 from hw.isa.encoding import Opcode
 from hw.params import ChipParams
 from sw_stack.compiler.dispatch import Dispatch, Kernel, Precision, Tier
+from sw_stack.compiler.kernels.expert import TOKEN_BLOCKS
+from sw_stack.compiler.kernels.matrix import projection_blocks
 from sw_stack.machines.machine import Machine
 
 K_BLOCK_GROUPS = 16
@@ -27,7 +29,8 @@ class Work:
 
     units         columns of tiles that PEs share out, 0 where there is nothing to multiply
     first_pe      PE of the first unit
-    hb_bytes, lpddr_bytes  weights of all units, KV, refill
+    passes, far_passes  how often weights from HB, from LPDDR, are read: token blocks beyond a kernel's come again
+    hb_bytes, lpddr_bytes  weights of all units in all passes; KV read; refill
     extents       contiguous pieces that the LPDDR bytes lie in
     array_ns      of one unit, all its slices and token blocks
     vector_ns     of one unit, all token blocks
@@ -38,6 +41,8 @@ class Work:
 
     units: np.ndarray
     first_pe: np.ndarray
+    passes: np.ndarray
+    far_passes: np.ndarray
     hb_bytes: np.ndarray
     lpddr_bytes: np.ndarray
     extents: np.ndarray
@@ -51,28 +56,32 @@ class Work:
     host_ns: np.ndarray
 
 
+def blocks_per_pass(chip: ChipParams, slices: int, expert: bool) -> int:
+    """Token blocks that the shipped kernels serve with one read of a tile's weights; for more they are read again."""
+    return TOKEN_BLOCKS if expert else projection_blocks(chip, slices)
+
+
 @lru_cache(maxsize=65536)
-def tile_cycles(chip: ChipParams, inputs: int, tokens: int, slices: int) -> int:
-    """Cycles in which the array is taken by one tile: every slice, K block and token block."""
-    rows, most = chip.array.rows, max(1, chip.array.chains // 4)  # gate and up, MSB and LSB chains live at once
-    blocks, groups = -(-tokens // rows), -(-inputs // chip.array.group_size)
+def tile_cycles(chip: ChipParams, inputs: int, tokens: int, slices: int, most: int) -> int:
+    """Cycles in which the array is taken by one tile: every slice, K block and token block, ``most`` blocks a pass."""
+    blocks, groups = -(-tokens // chip.array.rows), -(-inputs // chip.array.group_size)
+    whole, rest = divmod(blocks, most)
     cycles = 0
     for first in range(0, groups, K_BLOCK_GROUPS):
         here = min(K_BLOCK_GROUPS, groups - first)
-        whole, rest = divmod(blocks, most)
         cycles += whole * (matmul(chip, here, most).free + 1)
         if rest:
             cycles += matmul(chip, here, rest).free + 1
     return slices * cycles
 
 
-def _unit_cycles(chip: ChipParams, inputs: int, tokens: int, slices: int, shared: int) -> int:
+def _unit_cycles(chip: ChipParams, inputs: int, tokens: int, slices: int, shared: int, most: int) -> int:
     """Array cycles of one tile on its PE; ``shared`` of its slices go through every PE, each with its own tokens.
 
     A PE then works on all PEs' tiles, so that a tile counts once per PE; a token block is not filled by few tokens.
     """
-    own = tile_cycles(chip, inputs, tokens, slices - shared) if slices > shared else 0
-    return own + (chip.pes * tile_cycles(chip, inputs, -(-tokens // chip.pes), shared) if shared else 0)
+    own = tile_cycles(chip, inputs, tokens, slices - shared, most) if slices > shared else 0
+    return own + (chip.pes * tile_cycles(chip, inputs, -(-tokens // chip.pes), shared, most) if shared else 0)
 
 
 @lru_cache(maxsize=65536)
@@ -108,6 +117,9 @@ def lower(dispatch: Dispatch, machine: Machine, mapping: str) -> Work:
         least = np.minimum(ns, least)
         best = replace(
             best,
+            far_passes=np.where(faster, work.far_passes, best.far_passes),
+            lpddr_bytes=np.where(faster, work.lpddr_bytes, best.lpddr_bytes),
+            extents=np.where(faster, work.extents, best.extents),
             array_ns=np.where(faster, work.array_ns, best.array_ns),
             out_bytes=np.where(faster, work.out_bytes, best.out_bytes),
         )
@@ -138,26 +150,41 @@ def _lower(dispatch: Dispatch, machine: Machine, mapping: str) -> Work:
 
     msb_hb, lsb_hb = r["msb_tier"] == Tier.HB, r["lsb_tier"] == Tier.HB
     msb_far, lsb_far = r["msb_tier"] == Tier.LPDDR, r["lsb_tier"] == Tier.LPDDR
-    hb = r["msb_bytes"] * msb_hb + r["lsb_bytes"] * lsb_hb + r["hb_bytes"]
-    far = r["msb_bytes"] * msb_far + r["lsb_bytes"] * lsb_far + r["lpddr_bytes"]
+    tokens = r["tokens"].astype(np.int64)
+    expert = r["kernel"] == Kernel.EXPERT
 
     # Slices that every PE works through for its own share of the tokens (mapping "split": LPDDR data-parallel).
     apart = product & (mapping == "split")
     shared = apart * (msb_far.astype(np.int64) + lsb_far)
+
+    # Weights are read once for as many tokens as the kernels serve in a pass.
+    most = np.ones(len(r), np.int64)
+    for of_expert in (False, True):
+        for n in (1, 2):
+            most[(expert == of_expert) & (slices == n)] = blocks_per_pass(chip, n, of_expert)
+    at_once = most * chip.array.rows
+    passes = np.where(product, -(-tokens // at_once), 1)
+    far_passes = np.where(apart, -(-(-(-tokens // pes)) // at_once), passes)
+    hb_once = r["msb_bytes"] * msb_hb + r["lsb_bytes"] * lsb_hb
+    far_once = r["msb_bytes"] * msb_far + r["lsb_bytes"] * lsb_far
+    hb = hb_once * passes + r["hb_bytes"]
+    far = far_once * far_passes + r["lpddr_bytes"]
+
     array_ns, vector_ns = np.zeros(len(r)), np.zeros(len(r))
-    keys = (r["inputs"].astype(np.int64) << 36 | r["tokens"].astype(np.int64) << 6)[product]
-    keys |= (shared << 4 | slices << 1 | activated)[product]
+    keys = (r["inputs"].astype(np.int64) << 36 | tokens << 7)[product]
+    keys |= (expert << 6 | shared << 4 | slices << 1 | activated)[product]
     if len(keys):
         distinct, inverse = np.unique(keys, return_inverse=True)
         clock = chip.hb.logic_ghz
         cycles = np.array(
             [
                 (
-                    _unit_cycles(chip, int(k), int(t), int(s), int(d)) * (2 if a else 1),
-                    tile_vector_cycles(chip, int(t), int(s), bool(a)),
+                    _unit_cycles(chip, k, t, s, d, blocks_per_pass(chip, s, bool(e))) * (2 if a else 1),
+                    tile_vector_cycles(chip, t, s, bool(a)),
                 )
-                for k, t, d, s, a in (
-                    (v >> 36, v >> 6 & (1 << 30) - 1, v >> 4 & 3, v >> 1 & 7, v & 1) for v in distinct.tolist()
+                for k, t, e, d, s, a in (
+                    (v >> 36, v >> 7 & (1 << 29) - 1, v >> 6 & 1, v >> 4 & 3, v >> 1 & 7, v & 1)
+                    for v in distinct.tolist()
                 )
             ],
             np.float64,
@@ -166,8 +193,6 @@ def _lower(dispatch: Dispatch, machine: Machine, mapping: str) -> Work:
 
     # Aggregation link: INT8 activations in with an FP32 scale, FP32 results out; between up and down row maxima of
     # every PE and the requantised row. Results of experts stay in their PEs until the layer's end.
-    tokens = r["tokens"].astype(np.int64)
-    expert = r["kernel"] == Kernel.EXPERT
     into = np.where(product, tokens * (r["inputs"].astype(np.int64) + 4), 0)
     into[expert & ~activated] = 0
     width = np.where(activated, r["outputs"] // 2, r["outputs"]).astype(np.int64)
@@ -188,11 +213,13 @@ def _lower(dispatch: Dispatch, machine: Machine, mapping: str) -> Work:
     )
     first_pe = np.where(expert, r["expert"].astype(np.int64) * 7, 0) % pes
     extents = (msb_far & (r["msb_bytes"] > 0)).astype(np.int64) + (lsb_far & (r["lsb_bytes"] > 0))
-    extents = np.maximum(extents, (far > 0).astype(np.int64))
-    near_ns, near_bytes, bus = _near(dispatch, machine, far, product & (hb == 0))
+    extents = np.maximum(extents * far_passes, np.where(far > 0, np.maximum(r["pieces"], 1), 0))
+    near_ns, near_bytes, bus = _near(dispatch, machine, far_once, product & (hb == 0))
     return Work(
         units,
         first_pe,
+        passes,
+        far_passes,
         hb.astype(np.float64),
         far.astype(np.float64),
         extents,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from cycle_model.hb.transfer import IDLE, transfer
+from cycle_model.hb.transfer import IDLE, BankShape, transfer
 from sw_stack.compiler.dispatch import BARRIER, BEGIN, Kernel
 
 
@@ -60,6 +60,7 @@ _BARRIER, _BEGIN = BARRIER, BEGIN
 class Rates(NamedTuple):
     """Numbers of the machine; ``scale`` multiplies the durations on each resource (1 but in slack tests).
 
+    lpddr_turn_ns  from reads to writes and back
     near_blocks  products in the memory keep LPDDR from serving reads
     buffer_bytes  weights that a PE holds ahead of its array
     """
@@ -68,6 +69,7 @@ class Rates(NamedTuple):
     lpddr_ns_per_byte: float
     lpddr_switch_ns: float
     lpddr_first_ns: float
+    lpddr_turn_ns: float
     stream_ns_per_byte: float
     aggregation_ns_per_byte: float
     hop_ns: float
@@ -93,8 +95,8 @@ def run(records, work, rates, clocks, shape, load_shape, banks, scale, start_ns,
     busy : float64 [RESOURCES], ns of use are added; HB and array: mean over PEs
     near_chosen : bool [n], filled
     """
-    (units, first_pe, hb_bytes, lpddr_bytes, extents, array_ns, vector_ns, in_bytes, out_bytes, near_ns, _near_bytes,
-     near_bus, host_ns) = work  # fmt: skip
+    (units, first_pe, passes, far_passes, hb_bytes, lpddr_bytes, extents, array_ns, vector_ns, in_bytes, out_bytes,
+     near_ns, _near_bytes, near_bus, host_ns) = work  # fmt: skip
     n, pes = len(records), rates.pes
     acts[:, :, START_NS:CAUSE] = -1.0
     acts[:, :, CAUSE] = NOTHING
@@ -193,21 +195,25 @@ def run(records, work, rates, clocks, shape, load_shape, banks, scale, start_ns,
                 end_of_all = max(end_of_all, end)
                 continue
 
-        # LPDDR and the stream link behind it, cut through.
+        # LPDDR and the stream link behind it, cut through. New keys and values are written before others are read.
         far_start, far_end, far_act = 0.0, 0.0, NOTHING
-        if lpddr_bytes[i] > 0:
+        if lpddr_bytes[i] > 0 or q.lpddr_written > 0:
             begin, why = fetch, fetch_cause
             if free[_LPDDR] >= begin:
                 begin, why = free[_LPDDR], free_act[_LPDDR]
                 first = 0.0
             else:
                 first = rates.lpddr_first_ns
-            duration = (lpddr_bytes[i] * rates.lpddr_ns_per_byte + extents[i] * rates.lpddr_switch_ns + first) * scale[
-                _LPDDR
-            ]
+            duration = lpddr_bytes[i] * rates.lpddr_ns_per_byte + extents[i] * rates.lpddr_switch_ns + first
+            if q.lpddr_written > 0:
+                duration += q.lpddr_written * rates.lpddr_ns_per_byte + q.pieces * rates.lpddr_switch_ns
+                duration += rates.lpddr_turn_ns
+            duration *= scale[_LPDDR]
+            end_of_all = max(end_of_all, begin + duration)
             _note(acts, i, _LPDDR, begin, begin, begin + duration, why)
             busy[_LPDDR] += duration
             free[_LPDDR], free_act[_LPDDR] = begin + duration, base + _LPDDR
+        if lpddr_bytes[i] > 0:
             moved = lpddr_bytes[i] * rates.stream_ns_per_byte * scale[_STREAM]
             busy[_STREAM] += moved
             link_start, link_why = begin, base + _LPDDR
@@ -225,36 +231,49 @@ def run(records, work, rates, clocks, shape, load_shape, banks, scale, start_ns,
         whole = units[i] // pes
         rest = units[i] - whole * pes
 
-        # HB: every PE reads its units; KV and refill are spread over all.
+        # HB: every PE reads its units; KV and refill are spread over all, new positions go round the banks.
         near_end, near_start, near_cause = 0.0, 0.0, NOTHING
-        if hb_bytes[i] > 0:
+        if hb_bytes[i] > 0 or q.hb_written > 0:
             # What decided the start of the slowest PE's stream.
-            near_begin = 0.0
+            near_begin, last_end = 0.0, 0.0
             for p in range(pes):
                 share = 1.0 / pes
                 if units[i] > 0:
                     share = _units_of(p, whole, rest, first_pe[i], pes) / units[i]
                 hb_end[p] = 0.0
-                if share == 0.0:
+                positions = _units_of(p, q.tokens // pes, q.tokens % pes, 0, pes) if q.hb_written > 0 else 0
+                if share * hb_bytes[i] == 0.0 and positions == 0:
                     continue
                 begin, why = fetch, fetch_cause
                 if not is_core and not is_refill and gate[p] > begin:
                     begin, why = gate[p], array_act[p]
-                columns = max(1, int(np.ceil(hb_bytes[i] * share / rates.column_bytes - 1e-6)))  # shares are rounded
                 idle_ns = banks[p, IDLE] * rates.cycle_ns
                 if idle_ns > begin:
                     begin, why = idle_ns, free_act[_HB]
                 at = int(np.ceil(begin / rates.cycle_ns))
-                cut = shape if is_core or is_refill else load_shape
-                done = transfer(clocks, cut, banks[p], at, 0, columns, is_refill)
+                done = at
+                if positions > 0:
+                    columns = int(np.ceil(positions * (q.hb_written / q.tokens) / rates.column_bytes))
+                    rows = min(positions, q.pieces)  # a bank's positions of one sequence follow each other
+                    place = BankShape((columns + rows - 1) // rows, shape.postpone, shape.capture_stages)
+                    done = transfer(clocks, place, banks[p], at, 0, columns, True)
+                if hb_bytes[i] > 0:
+                    columns = int(np.ceil(hb_bytes[i] * share / rates.column_bytes - 1e-6))  # shares are rounded
+                    cut = shape if is_core or is_refill else load_shape
+                    done = transfer(clocks, cut, banks[p], at, 0, max(1, columns), is_refill)
                 duration = (done * rates.cycle_ns - begin) * scale[_HB]
                 busy[_HB] += duration / pes
+                last_end = max(last_end, begin + duration)
+                if hb_bytes[i] == 0:
+                    continue
                 hb_end[p] = begin + duration
                 if hb_end[p] > near_end:
                     near_end, near_begin, near_cause = hb_end[p], begin, why
                     near_start = begin
-            _note(acts, i, _HB, near_start, near_begin, near_end, near_cause)
-            free_act[_HB] = base + _HB
+            if hb_bytes[i] > 0:
+                _note(acts, i, _HB, near_start, near_begin, near_end, near_cause)
+                free_act[_HB] = base + _HB
+            end_of_all = max(end_of_all, last_end)
 
         if is_refill:
             end_of_all = max(end_of_all, max(near_end, far_end))
@@ -296,12 +315,12 @@ def run(records, work, rates, clocks, shape, load_shape, banks, scale, start_ns,
             arrives = 0.0
             if hb_bytes[i] > 0 and hb_end[p] > arrives:
                 arrives = hb_end[p]
-                first = near_start + (hb_end[p] - near_start) / mine
+                first = near_start + (hb_end[p] - near_start) / (mine * passes[i])
                 if first > start:
                     start, why = first, base + _HB
             if far_act != NOTHING:
                 arrives = max(arrives, far_end)
-                first = far_start + (far_end - far_start) / waves
+                first = far_start + (far_end - far_start) / (waves * far_passes[i])
                 if first > start:
                     start, why = first, far_act
             end = start + work_ns
