@@ -22,6 +22,11 @@ class Chunk:
     reduce: bool = False
     members: int = 0
 
+    @property
+    def in_turn(self) -> bool:
+        """Whether the members send one after the other."""
+        return bool(self.members) and not self.reduce
+
 
 @dataclass(frozen=True)
 class LinkTraffic:
@@ -41,8 +46,8 @@ class LinkTraffic:
 
     def wrong(self, source: int, chunk: Chunk) -> bool:
         """Whether the link refuses the chunk."""
-        alone = chunk.reduce and not chunk.members >> source & 1
-        return not 1 <= chunk.words <= self.params.credit_words or not chunk.targets or alone
+        without = (chunk.reduce or chunk.members) and not chunk.members >> source & 1
+        return not 1 <= chunk.words <= self.params.credit_words or not chunk.targets or bool(without)
 
 
 @dataclass
@@ -78,7 +83,7 @@ def exact(traffic: LinkTraffic, limit: int = 100_000) -> LinkTrace:
     offering = [False] * p.sources  # a word that was offered stays
     buffers: list[list[int]] = [[] for _ in range(p.targets)]  # cycle from which each word is visible
     credits = [p.credit_words] * p.targets
-    left, pace, last, targets, senders = 0, 0, p.sources - 1, 0, 0
+    left, pace, last, targets, senders, served = 0, 0, p.sources - 1, 0, 0, 0
     arrivals: list[list[int]] = [[] for _ in range(p.targets)]
     for cycle in range(limit):
         done = all(head == len(chunks) for head, chunks in zip(heads, traffic.chunks, strict=True))
@@ -96,7 +101,7 @@ def exact(traffic: LinkTraffic, limit: int = 100_000) -> LinkTrace:
         granted = None
         if free:
             order = [(last + 1 + i) % p.sources for i in range(p.sources)]
-            granted = next((s for s in order if _eligible(traffic, heading, credits, s)), None)
+            granted = next((s for s in order if _eligible(traffic, heading, credits, served, s)), None)
             trace.waits += bool(heading) and granted is None
         taken = [
             bool(buffer) and buffer[0] <= cycle and _open(traffic.takes[t], cycle) for t, buffer in enumerate(buffers)
@@ -125,6 +130,10 @@ def exact(traffic: LinkTraffic, limit: int = 100_000) -> LinkTrace:
             else:
                 left, targets = chunk.words, chunk.targets
                 senders = chunk.members if chunk.reduce else 1 << granted
+                if chunk.in_turn:
+                    served |= 1 << granted
+                    if chunk.members & served == chunk.members:
+                        served &= ~chunk.members
                 for source in range(p.sources):
                     heads[source] += senders >> source & 1
                 for target in range(p.targets):
@@ -135,13 +144,15 @@ def exact(traffic: LinkTraffic, limit: int = 100_000) -> LinkTrace:
     return trace
 
 
-def _eligible(traffic: LinkTraffic, heading: dict[int, Chunk], credits: list[int], source: int) -> bool:
+def _eligible(traffic: LinkTraffic, heading: dict[int, Chunk], credits: list[int], served: int, source: int) -> bool:
     chunk = heading.get(source)
     if chunk is None or traffic.wrong(source, chunk):
         return chunk is not None
     room = all(credits[t] >= chunk.words for t in range(len(credits)) if chunk.targets >> t & 1)
     members = [s for s in range(traffic.params.sources) if chunk.reduce and chunk.members >> s & 1]
-    return room and all(s in heading and heading[s].reduce for s in members)
+    earlier = chunk.members & ((1 << source) - 1)
+    turn = not chunk.in_turn or (not served >> source & 1 and earlier & ~served == 0)
+    return room and turn and all(s in heading and heading[s].reduce for s in members)
 
 
 class _Pattern:
@@ -166,6 +177,7 @@ def fast(traffic: LinkTraffic) -> LinkTrace:
     word_from = [0] * p.sources
     taken: list[list[int]] = [[] for _ in range(p.targets)]  # cycle in which each target takes each word
     idle, last, moved = 0, p.sources - 1, -p.cycles_per_word
+    turns: dict[int, list[int]] = {}  # members -> how often each source has sent in their rounds
 
     def offered(source: int) -> int | None:
         if heads[source] == len(traffic.chunks[source]):
@@ -192,12 +204,17 @@ def fast(traffic: LinkTraffic) -> LinkTrace:
                     if other is None or not traffic.chunks[member][heads[member]].reduce:
                         return None
                     at = max(at, other)
+        if chunk.in_turn:
+            sent = turns.setdefault(chunk.members, [0] * p.sources)
+            members = [member for member in range(p.sources) if chunk.members >> member & 1]
+            if any(sent[member] < sent[source] + (member < source) for member in members):
+                return None
         return at
 
     while any(heads[s] < len(traffic.chunks[s]) for s in range(p.sources)):
         times = {s: at for s in range(p.sources) if (at := possible(s)) is not None}
         if not times:
-            raise ValueError("link traffic must end: a reduction waits for a member that never asks")
+            raise ValueError("link traffic must end: a chunk waits for a member that never asks")
         grant = max(idle, min(times.values()))
         order = [(last + 1 + i) % p.sources for i in range(p.sources)]
         last = next(s for s in order if s in times and times[s] <= grant)
@@ -210,6 +227,8 @@ def fast(traffic: LinkTraffic) -> LinkTrace:
             header_from[last] = idle = grant + 1
             continue
         senders = [s for s in range(p.sources) if (chunk.members if chunk.reduce else 1 << last) >> s & 1]
+        if chunk.in_turn:
+            turns[chunk.members][last] += 1
         for source in senders:
             heads[source] += 1
             header_from[source] = grant + 1

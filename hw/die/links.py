@@ -19,7 +19,8 @@ class ChunkHeader(data.StructLayout):
     targets  a bit for each
     words    1 to ``credit_words``
     reduce   the targets get, value by value, the greatest of the ``members``' words; every member sends such a header
-    members  sources that take part, this one among them; counts only with ``reduce``
+    members  sources that take part, this one among them. Without ``reduce`` they take turns: each sends a chunk of its
+             own, in ascending order, before any of them has another turn. 0: on its own
     """
 
     def __init__(self, params: LinkParams):
@@ -40,10 +41,12 @@ class ChunkLink(wiring.Component):
     ``cycles_per_word`` apart; the next grant can be in the cycle of its last word. A word is at its targets
     ``stages`` + 1 cycles after it moved. A reduction is granted when all members ask for it, and takes all their
     headers. Words of a reduction are FP32 values that are not negative (maxima of absolute values), so that their bits
-    order them; the canonical NaN is the greatest.
+    order them; the canonical NaN is the greatest. Members that take turns (an all-gather, whose pieces must arrive in
+    order) wait for those before them; chunks of others pass meanwhile. Rounds of a link have the same members or none
+    in common.
 
-    A header with no words or more than a target can hold, without targets, or reducing without its own source is
-    taken, sends nothing, and raises ``refused``.
+    A header with no words or more than a target can hold, without targets, or with members but without its own source
+    is taken, sends nothing, and raises ``refused``.
 
     Parameters
     ----------
@@ -111,15 +114,17 @@ class ChunkLink(wiring.Component):
         # Grants ------------------------------------------------------------------------------------------------------
         asking = Cat(each.valid for each in self.headers)
         reducing = Cat(each.valid & each.payload.reduce for each in self.headers)
+        served = Signal(p.sources)  # who had a turn in a round that is not over
         wrong, eligible = Signal(p.sources), Signal(p.sources)
         for i, each in enumerate(self.headers):
             head = each.payload
             room = Cat(~head.targets[t] | (credits[t] >= head.words) for t in range(p.targets)).all()
             together = ~head.reduce | ((reducing & head.members) == head.members)
+            turn = head.reduce | ~head.members.any() | (~served[i] & ((head.members[:i] & ~served[:i]) == 0))
             outside = (head.words == 0) | (head.words > p.credit_words) | (head.targets == 0)
             m.d.comb += [
-                wrong[i].eq(outside | (head.reduce & ~head.members[i])),
-                eligible[i].eq(each.valid & (wrong[i] | (room & together))),
+                wrong[i].eq(outside | ((head.reduce | head.members.any()) & ~head.members[i])),
+                eligible[i].eq(each.valid & (wrong[i] | (room & together & turn))),
             ]
         header = Signal(ChunkHeader(p))
         refuse, begin = Signal(), Signal()
@@ -141,6 +146,9 @@ class ChunkLink(wiring.Component):
                     m.d.comb += header.eq(each.payload)
         with m.If(begin):
             m.d.sync += [chunk.eq(header), senders.eq(taken), left.eq(header.words)]
+            with m.If(header.members.any() & ~header.reduce):
+                over = (header.members & ~(served | one)) == 0
+                m.d.sync += served.eq(Mux(over, served & ~header.members, served | one))
         with m.If(refuse):
             m.d.sync += self.refused.eq(1)
         with m.If(free & asking.any() & ~self.grant):

@@ -10,10 +10,13 @@ from verification.bench.payloads import pack
 
 
 def random_traffic(params: LinkParams, seed: int, chunks: int, stall: float, *, reduce: bool = False) -> LinkTraffic:
-    """Chunks of every source to random sets of targets, some wrong; with ``reduce`` some maxima over all sources."""
+    """Chunks of every source to random sets of targets, some wrong; with ``reduce`` some maxima and rounds in turn.
+
+    Maxima are over all sources; rounds in turn among all, with every fourth seed all but the first.
+    """
     rng = np.random.default_rng(seed)
     rounds = np.sort(rng.integers(0, 6 * chunks, size=(params.sources, chunks)), axis=1)
-    reductions = rng.random(chunks) < (0.4 if reduce else 0.0)
+    kinds = rng.random(chunks) if reduce else np.ones(chunks)
     lists = []
     for source in range(params.sources):
         made = []
@@ -32,10 +35,20 @@ def random_traffic(params: LinkParams, seed: int, chunks: int, stall: float, *, 
                 targets, words = (0, words) if rng.random() < 0.5 else (targets, 0)
             made.append(Chunk(int(rounds[source, i]), targets, words))
         lists.append(made)
-    for i in np.flatnonzero(reductions):  # every source's i-th chunk is the i-th reduction
+    everybody = (1 << params.sources) - 1
+    for i in np.flatnonzero(kinds < 0.3):  # every source's i-th chunk is the i-th reduction
         words, targets = int(rng.integers(1, params.credit_words + 1)), int(rng.integers(1, 1 << params.targets))
         for made in lists:
-            made[i] = Chunk(made[i].available, targets, words, True, (1 << params.sources) - 1)
+            made[i] = Chunk(made[i].available, targets, words, True, everybody)
+    members = everybody - (seed % 4 == 0) or everybody
+    for i in np.flatnonzero((kinds >= 0.3) & (kinds < 0.6)):
+        for source, made in enumerate(lists):
+            if members >> source & 1:
+                words, targets = (
+                    int(rng.integers(1, params.credit_words + 1)),
+                    int(rng.integers(1, 1 << params.targets)),
+                )
+                made[i] = Chunk(made[i].available, targets, words, members=members)
     horizon = 400
     return LinkTraffic(
         params,

@@ -103,14 +103,20 @@ def test_published_bandwidths():
         assert 128 * (words - 1) / (trace.moves[-1] - trace.moves[0]) == pytest.approx(gb_per_s, abs=1e-9)
 
 
-def test_all_gather_and_chain_merge():
-    """All-gather is a broadcast of every PE in turn, a chain merge a unicast to the PE that adds: all words arrive."""
-    params = LinkParams(sources=2, targets=2, word_bits=64, cycles_per_word=4)
-    gather = _quiet(params, (Chunk(0, 0b11, 4), Chunk(0, 0b10, 2)), (Chunk(0, 0b11, 4),))
-    trace, received, _ = simulate(gather)
-    assert [len(words) for words in received] == [8, 10]
-    assert trace == fast(gather)
-    assert received == expected_words(gather, trace)
+def test_turns_by_hand():
+    """Members in ascending order whoever asks first, and nobody twice in a round; others pass meanwhile.
+
+    Sources 0 and 2 take turns with 2 words each. 2 asks in 0, 1 (not a member) in 0, 0 in 10: so 1 in 0, 0 in 10,
+    2 with 0's last word in 12. 2's second turn waits for 0's, which asks in 30.
+    """
+    params = dataclasses.replace(STREAM, credit_words=20)
+    turn = {"targets": 0b11, "words": 2, "members": 0b101}
+    traffic = _quiet(
+        params, (Chunk(10, **turn), Chunk(30, **turn)), (Chunk(0, 0b100, 1),), (Chunk(0, **turn), Chunk(0, **turn))
+    )
+    for trace in (exact(traffic), fast(traffic), simulate(traffic)[0]):
+        assert trace.grants == [(0, 1), (10, 0), (12, 2), (30, 0), (32, 2)]
+        assert trace.waits == (10 - 1) + (30 - 14)  # free from the last word of a chunk to the next grant
 
 
 def test_wrong_sizes_are_refused():

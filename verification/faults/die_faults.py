@@ -79,6 +79,27 @@ FAULTS = (
         reason="The first value of a reduced word is the least instead of the greatest.",
     ),
     Fault(
+        name="link-turn-out-of-order",
+        file=_LINKS,
+        before="((head.members[:i] & ~served[:i]) == 0)",
+        after="1",
+        reason="Members of a round send in the order in which they ask: gathered pieces lie in wrong places.",
+    ),
+    Fault(
+        name="link-turn-twice",
+        file=_LINKS,
+        before="(~served[i] & (",
+        after="(1 & (",
+        reason="The first member has a second turn before the last one had its first.",
+    ),
+    Fault(
+        name="link-fast-turn-twice",
+        file=_LINK_MODELS,
+        before="sent[source] + (member < source)",
+        after="sent[source] * (member < source) + (member < source)",
+        reason="The recurrence lets an early member send again before the round is over.",
+    ),
+    Fault(
         name="link-wrong-chunk-granted",
         file=_LINKS,
         before="(head.words > p.credit_words) | (head.targets == 0)",
