@@ -1,6 +1,6 @@
 """The named configurations of the machine."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hw.errors import UserError, nearest
 from hw.params.array import ArrayParams
@@ -94,7 +94,7 @@ CHIPS: dict[str, ChipParams] = {
             array=ArrayParams(rows=2, columns=2, depth=8, dots_per_fp32=2, chains=4),
             routing=_SMALL_ROUTING,
             hb=HbParams(data_bits=64, columns_per_row=16, rows=64, length_bits=10, tag_bits=4),
-            pe=_SMALL_PE,
+            pe=replace(_SMALL_PE, sigmoid_units=1),  # a unit is a tenth of the whole on an FPGA
         ),
         ChipParams(
             name="4gb", note="published: 4 GiB HB, 16 PEs", pes=16, array=_PUBLISHED_ARRAY, routing=_LARGEST_ROUTING

@@ -1,13 +1,17 @@
 """A unit's command queue and the rule by which its commands start."""
 
-from amaranth.hdl import Module, Mux, Signal
+from collections.abc import Mapping
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from hw.hierarchy import Repeated
+from hw.isa.encoding import OPERANDS
 from hw.params import SEMAPHORES, PeParams
-from hw.pe.instruction import Command, Token
+from hw.pe.instruction import OPERAND_BITS, Command, Token
+from hw.pe.operand_bits import narrowed
 from hw.pe.semaphores import all_available
 
 
@@ -23,6 +27,8 @@ class CommandQueue(Repeated):
     params : PeParams
     in_flight : int
         Commands in progress at once, at most.
+    operands : mapping
+        Bits to keep of each operand slot, as of `hw.pe.operand_bits`; all unless given.
 
     Members
     -------
@@ -54,9 +60,11 @@ class CommandQueue(Repeated):
         Nothing queued.
     """
 
-    def __init__(self, params: PeParams, in_flight: int = 1):
+    def __init__(self, params: PeParams, in_flight: int = 1, operands: Mapping[str, int] | None = None):
         self._params, self._in_flight = params, in_flight
-        self.module_name = "command_queue" + (f"_{in_flight}" if in_flight > 1 else "")
+        self._operands = operands or dict.fromkeys(OPERANDS, OPERAND_BITS)
+        kept = "".join(f"_{slot}{bits}" for slot, bits in self._operands.items() if bits)
+        self.module_name = "command_queue" + (f"_{in_flight}" if in_flight > 1 else "") + kept
         command, tokens = Command(params), data.ArrayLayout(Token(), 2)
         super().__init__(
             {
@@ -79,17 +87,22 @@ class CommandQueue(Repeated):
 
     def elaborate(self, platform):
         m = Module()
-        command = Command(self._params)
-        m.submodules.queue = queue = SyncFIFO(width=command.size, depth=self._params.queue_depth)
-        head = data.View(command, queue.r_data)
+        # What an entry holds: all fields, of the operands what the unit can use.
+        payload = self.push.payload
+        fields = {name: payload[name] for name in Command(self._params).members if name not in OPERANDS}
+        fields |= {slot: narrowed(payload[slot], bits) for slot, bits in self._operands.items()}
+        entry = data.StructLayout({name: Value.cast(value).shape() for name, value in fields.items()})
+        m.submodules.queue = queue = SyncFIFO(width=entry.size, depth=self._params.queue_depth)
+        head = self.command
         m.d.comb += [
-            queue.w_data.eq(self.push.payload),
+            queue.w_data.eq(Cat(fields.values())),
             queue.w_en.eq(self.push.valid),
             self.push.ready.eq(queue.w_rdy),
             queue.r_en.eq(self.start),
-            self.command.eq(head),
             self.empty.eq(~queue.r_rdy),
         ]
+        for name in fields:
+            m.d.comb += Value.cast(head[name]).eq(Value.cast(data.View(entry, queue.r_data)[name]))
 
         m.d.sync += self.occupied.eq(self.start | (self.occupied & ~self.free))
         could_start = queue.r_rdy & ~self.occupied & ~self.stopped
@@ -103,7 +116,7 @@ class CommandQueue(Repeated):
 
         # Commands in progress, oldest first: a shift register, filled behind the last.
         record = data.StructLayout(
-            {"signals": command["signals"].shape, "instruction": range(self._params.instructions)}
+            {"signals": Command(self._params)["signals"].shape, "instruction": range(self._params.instructions)}
         )
         starting = Signal(record)
         records = [Signal(record, name=f"record_{i}") for i in range(self._in_flight)]

@@ -17,6 +17,7 @@ from hw.pe.gather_unit import GatherUnit
 from hw.pe.hb_unit import HbUnit
 from hw.pe.host_unit import HostRequest, HostUnit
 from hw.pe.instruction import QUEUED_UNITS
+from hw.pe.operand_bits import operand_bits
 from hw.pe.result_memory import ResultMemory
 from hw.pe.semaphores import Semaphores
 from hw.pe.sequencer import EventPort, LoadPort, Sequencer
@@ -139,7 +140,8 @@ class Pe(wiring.Component):
         m.submodules.semaphores = semaphores = Semaphores(len(units) + 1, len(units))
         queues = {}
         for i, (unit, component) in enumerate(units.items()):
-            queue = CommandQueue(self._chip.pe, in_flight(self._chip) if unit is Unit.ARRAY else 1)
+            overlapping = in_flight(self._chip) if unit is Unit.ARRAY else 1
+            queue = CommandQueue(self._chip.pe, overlapping, operand_bits(self._chip, unit))
             add_repeated(m, f"{unit.name.lower()}_queue", queue, platform)
             m.d.comb += [
                 queue.push.payload.eq(sequencer.command),

@@ -1,10 +1,25 @@
 """Semaphores and command queues: the start rule of docs/pe.md, cycle by cycle."""
 
 import numpy as np
+import pytest
 from amaranth.sim import Simulator
 
-from hw.params import PeParams
+from cycle_model.pe.decoder import Step, decode
+from hw.isa.encoding import (
+    COMMANDS,
+    RECORD_ENTRY_BITS,
+    UNIT_FIELDS,
+    Command,
+    Opcode,
+    Operand,
+    PeError,
+    Unit,
+    pack,
+)
+from hw.isa.program import PeProgram
+from hw.params import PeParams, chip
 from hw.pe.command_queue import CommandQueue
+from hw.pe.operand_bits import operand_bits
 from hw.pe.semaphores import Semaphores
 
 PARAMS = PeParams(queue_depth=4)
@@ -140,5 +155,69 @@ def test_overlapping_commands_end_in_order():
                 assert ctx.get(dut.busy)
         assert ended == [1, 2, 3, 4]
         assert not ctx.get(dut.busy)
+
+    _run(dut, bench)
+
+
+def _kept(value: int, bits: int) -> int:
+    """What `narrowed` keeps of an operand, as an integer."""
+    return value if bits == 32 or not bits else value & (1 << bits) - 1 | (value >> bits != 0) << bits
+
+
+@pytest.mark.parametrize("name", ["tiny", "fpga-small", "4gb"])
+def test_what_a_queue_keeps_of_an_operand_is_enough(name):
+    """A unit that gets its operands as kept finds the same errors, by the models' rules, and else the same command.
+
+    Every command with random legal fields, operands at the edges of what is kept and at powers of two.
+    """
+    sizes = chip(name)
+    rng = np.random.default_rng(23)
+    errors = set()
+    for opcode, spec in COMMANDS.items():
+        if spec.unit is Unit.SEQUENCER:
+            continue
+        bits = operand_bits(sizes, spec.unit)
+        assert all(bits[slot] for slot in spec.operands.values())
+        for _ in range(400 if spec.unit is Unit.ARRAY else 40):
+            fields = {f.name: int(rng.integers(1 << f.bits)) for f in UNIT_FIELDS[spec.unit] if f.name in spec.fields}
+            fields |= {each: int(rng.choice(legal)) for each, legal in spec.legal.items()}
+            given = {slot: int(rng.choice([0, 1, 1, 4])) for slot in spec.operands.values()}
+            for slot in rng.choice(list(given), int(rng.integers(3))) if given else ():
+                edge = 1 << (bits[slot] if rng.random() < 0.5 else int(rng.integers(33)))
+                given[slot] = int(rng.choice([edge // 2, edge - 1, edge, edge + 1, 3 * edge])) & 0xFFFFFFFF
+            kept = {slot: _kept(value, bits[slot]) for slot, value in given.items()}
+            one, other = (_step(sizes, opcode, fields, values) for values in (given, kept))
+            assert one[Step.ERROR] == other[Step.ERROR], (spec.mnemonic, fields, given)
+            errors.add((spec.unit, int(one[Step.ERROR])))
+            if not one[Step.ERROR]:
+                assert np.array_equal(one, other), (spec.mnemonic, fields, given)
+    refusing = set(Unit) - {Unit.SEQUENCER, Unit.HOST}
+    assert errors >= {(unit, error) for unit in refusing for error in (0, PeError.ILLEGAL_COMMAND, PeError.ADDRESS)}
+
+
+def _step(sizes, opcode, fields, values):
+    """How the models decode a command whose operands are ``values``, put into registers 1 ... by the record."""
+    operands = {slot: Operand(register) for register, slot in enumerate(values, 1)}
+    instruction = pack(Command(opcode, fields=fields, operands=operands))
+    record = [len(values) << RECORD_ENTRY_BITS, *values.values()]
+    return decode(PeProgram(sizes, [instruction, pack(Command(Opcode.RETURN))], dispatch=record))[1]
+
+
+def test_a_queue_keeps_low_bits_and_whether_there_was_more():
+    """Six bits of d, none of a, all of b: what comes out of the queue, stated."""
+    dut = CommandQueue(PARAMS, operands={"d": 6, "a": 0, "b": 32})
+
+    async def bench(ctx):
+        for d, kept in ((0, 0), (63, 63), (64, 64), (0xFFFFFFC5, 64 + 5), (1 << 31, 64)):
+            ctx.set(dut.push.payload, {"opcode": 5, "d": d, "a": 0xFFFFFFFF, "b": 0xDEADBEEF})
+            ctx.set(dut.push.valid, 1)
+            await ctx.tick()
+            ctx.set(dut.push.valid, 0)
+            command = dut.command
+            assert [ctx.get(command[slot]) for slot in ("d", "a", "b")] == [kept, 0, 0xDEADBEEF]
+            assert ctx.get(command.opcode) == 5
+            ctx.set(dut.done, 1)
+            ctx.set(dut.free, 1)
+            await ctx.tick().repeat(2)
 
     _run(dut, bench)

@@ -14,6 +14,7 @@ from hw.params import chip
 from hw.pe.vector.fp32_compare import extremum
 from hw.pe.vector.fp32_divider import Fp32Divider
 from hw.pe.vector.fp32_multiplier import Fp32Multiplier
+from hw.pe.vector.normal_multiplier import NormalMultiplier
 from hw.pe.vector.quantizer import Int8Rounder
 from hw.pe.vector.row_maximum import RowMaximum
 from verification.bench.exact_rounding import rne_fp32, round_half_even
@@ -116,6 +117,27 @@ def test_products_around_the_smallest_normal():
     got = np.array(run_pipeline(Fp32Multiplier(4), {"a": a, "b": b}, "product"))
     assert np.array_equal(got, canonical_bits(np.array(exact, np.float32)))
     assert 50 < np.sum((got > 0) & (got < 1 << 23)) < count - 50  # both sides of the border are there
+
+
+@pytest.mark.parametrize(("stages", "seed"), [(1, None), (2, 7), (3, None), (4, 7)])
+def test_products_without_subnormals(stages, seed):
+    """Where operands and product are normal or zero, with and without holds: by hand, and NumPy's float32 product."""
+    rng = np.random.default_rng(24)
+    a, b, product = (np.array(column, np.uint32) for column in zip(*PRODUCTS, strict=True))
+    random_a, random_b = hard_values(900, rng), hard_values(900, rng)
+    random_a[::40] &= np.uint32(1 << 31)
+    random_b[::60] &= np.uint32(1 << 31)
+    with np.errstate(all="ignore"):
+        random_product = (random_a.view(np.float32) * random_b.view(np.float32)).view(np.uint32)
+    a, b, product = (np.append(*pair) for pair in ((a, random_a), (b, random_b), (product, random_product)))
+    fields = [values >> np.uint32(23) & np.uint32(255) for values in (a, b, product)]
+    zero = ((a << np.uint32(1)) == 0) | ((b << np.uint32(1)) == 0)
+    finite = np.all([field < 255 for field in fields], axis=0)
+    normal = (fields[0] > 0) & (fields[1] > 0) & (fields[2] > 1)  # 1 may come from rounding up a subnormal
+    known = finite & (normal | zero)
+    assert known.sum() > 300 and (known & zero).sum() > 10
+    got = run_pipeline(NormalMultiplier(stages), {"a": a[known], "b": b[known]}, "product", seed)
+    assert np.array_equal(got, product[known])
 
 
 @pytest.mark.parametrize("stages", [1, 8, 29])

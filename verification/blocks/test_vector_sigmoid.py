@@ -52,6 +52,30 @@ def test_rounding_of_constants(seed):
     assert binary32(Decimal(0)) == 0
 
 
+def test_no_product_is_subnormal():
+    """Why the unit's multipliers may take operands and products for normal numbers or zeros.
+
+    |d| <= 2^-5 is a multiple of 2^-29, the last place of the smallest y of each segment that is not far from its
+    middle. What multiplies d is a sum of numbers whose last places bound it from below, or cannot cancel at all.
+    """
+    table = np.array(sigmoid_coefficients(), np.uint32).view(np.float32)
+    _, c1, c2, c3 = np.abs(table.astype(float))
+    smallest_d, largest_d, place = 2.0**-29, 2.0**-5, 2.0**-24
+    assert (c3 * smallest_d).min() > 2.0**-126  # the first product
+    least = np.minimum(c3 * smallest_d, c2).min() * place  # a difference of two numbers is no finer than their places
+    assert least * smallest_d > 2.0**-126  # the second, where c2 + c3 d is not 0
+    largest_sum = (c2 + c3 * largest_d) * (1 + place)
+    assert (c1 > 1.01 * largest_sum * largest_d).all()  # c1 + (c2 + c3 d) d keeps its size ...
+    assert (0.009 * c1 * smallest_d).min() > 2.0**-126  # ... so that the third is normal
+
+    x = np.random.default_rng(3).uniform(0, 16, 100_000).astype(np.float32)
+    x = np.concatenate([x, (np.arange(1, 512, 2, dtype=np.float32) / 32), np.float32([0, 1e-45, 2.0**-126, 1e-30])])
+    around = np.concatenate([x, np.nextafter(x, np.float32(0)), np.nextafter(x, np.float32(15))])
+    d = around - ((2 * np.trunc(16 * around) + 1) / 32).astype(np.float32)
+    assert d.dtype == np.float32 and np.abs(d).max() <= largest_d
+    assert np.abs(d[d != 0]).min() >= smallest_d
+
+
 EDGES = [
     (0x00000000, 0x3F000000),  # 0: 1/2 exactly, on both sides
     (0x80000000, 0x3F000000),

@@ -11,6 +11,7 @@ _MULTIPLIER = f"{_PE}/fp32_multiplier.py"
 _DIVIDER = f"{_PE}/fp32_divider.py"
 _COMPARE = f"{_PE}/fp32_compare.py"
 _QUANTIZER = f"{_PE}/quantizer.py"
+_NORMAL_MULTIPLIER = f"{_PE}/normal_multiplier.py"
 _SIGMOID = f"{_PE}/sigmoid.py"
 _TABLE = f"{_PE}/sigmoid_table.py"
 _MAXIMUM = f"{_PE}/row_maximum.py"
@@ -34,6 +35,12 @@ _MAXIMA = (f"{_ARITHMETIC}::test_maxima_by_hand_and_random", f"{_ARITHMETIC}::te
 # Seconds to half a minute a mutant: mutated at random only by name.
 TARGETS = (
     Target("fp32_multiplier", _MULTIPLIER, _PRODUCTS, on_demand=True),
+    Target(
+        "normal_multiplier",
+        _NORMAL_MULTIPLIER,
+        (f"{_ARITHMETIC}::test_products_without_subnormals",),
+        on_demand=True,
+    ),
     Target("fp32_divider", _DIVIDER, _QUOTIENTS, on_demand=True),
     Target("fp32_compare", _COMPARE, _MAXIMA, on_demand=True),
     Target("quantizer", _QUANTIZER, (f"{_ARITHMETIC}::test_rounding_to_int8",), on_demand=True),
@@ -62,6 +69,13 @@ _VALUES = (
         before="right=Mux(s.room < 0, Mux(right > 26, 26, right), 0)[:5],",
         after="right=Mux(s.room < 0, 26, 0)[:5],",
         reason="Results below the smallest normal become zero.",
+    ),
+    Fault(
+        name="normal-multiply-sticky-lost",
+        file=_NORMAL_MULTIPLIER,
+        before="normal=Cat(normal[:23].any(), normal[23:])",
+        after="normal=Cat(normal[22], normal[23:])",
+        reason="Products of the sigmoid's polynomial just above a tie round to even instead of up.",
     ),
     Fault(
         name="divide-remainder-ignored",

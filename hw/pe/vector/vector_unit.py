@@ -120,7 +120,8 @@ class VectorUnit(wiring.Component):
         absmax, quantize = opcode == Opcode.ROW_ABSMAX, opcode == Opcode.QUANTIZE
         indexed = binary & flags.indexed
         counted = is_one_of(opcode, COUNTED)
-        count = Mux(counted, command.n, Mux(division, rows, 1))
+        count = Signal(range(max(pe.rt_rows, pe.vt_rows, pe.lt_rows) + 1))  # no memory has more
+        m.d.comb += count.eq(Mux(counted, command.n, Mux(division, rows, 1)))
         interval = Mux(opcode == Opcode.SIGMOID, vector_interval(chip, Opcode.SIGMOID), 1)
 
         # Row registers: the first read gives map, divider's operand or maximum so far; the second, scalars of b.
@@ -133,7 +134,7 @@ class VectorUnit(wiring.Component):
         # Address of row ``issued``, once an interval.
         issuing = Signal()
         issue_wait = Signal(range(columns))
-        issued = Signal(32)
+        issued = Signal.like(count)
         issue = Signal()
         slot = issued[:row_bits]
         a_row, b_row = Signal(32), Signal(32)
@@ -188,7 +189,7 @@ class VectorUnit(wiring.Component):
         wait_of = {code: self._first_result(code) for code in VECTOR_OPCODES}
         writing = Signal()
         write_wait = Signal(range(max(wait_of.values()) + 1))
-        written = Signal(32)
+        written = Signal.like(count)
         write = Signal()
         m.d.comb += write.eq(writing & (write_wait == 0))
         self._write(m, command, write, written, result, tiles, registers)
