@@ -9,8 +9,8 @@ from enum import Enum
 from itertools import pairwise
 
 from hw.errors import UserError
-from hw.isa.counters import COUNTERS
-from hw.params import ChipParams
+from hw.isa.counters import COUNTER_PLACES, counters_of
+from hw.params import MEMORIES, ChipParams, HbParams
 from hw.params.checks import require
 
 IDENTITY = 0x454C3344
@@ -22,6 +22,8 @@ PE_BASE, PE_STRIDE = 0x10_0000, 0x10_0000
 """Address of PE 0's block, and from one PE's to the next."""
 BANK_WINDOW_BYTES = PE_STRIDE // 2
 """Upper half of a PE's block; a board's bank is no larger."""
+PAGE_BYTES = 4096
+"""AXI4 memories begin at multiples of this; no burst crosses one."""
 
 
 class Access(Enum):
@@ -183,13 +185,49 @@ class BufferSizes:
     host: int = 64
 
 
+@dataclass(frozen=True)
+class BankWindows:
+    """The banks of ``count`` PEs on the host's AXI4 memory port: that of PE i begins at i * ``stride``.
+
+    Consecutive data columns follow each other, lowest byte first. What is no bank is answered with an error.
+    """
+
+    hb: HbParams
+    count: int
+
+    @property
+    def bank_bytes(self) -> int:
+        """Bytes of a bank."""
+        return self.hb.capacity_bytes
+
+    @property
+    def stride(self) -> int:
+        """A power of two, at least `PAGE_BYTES`: no legal burst reaches two banks."""
+        return max(PAGE_BYTES, 1 << (self.bank_bytes - 1).bit_length())
+
+    @property
+    def address_bits(self) -> int:
+        """One more than the banks need, so that there are addresses beyond the last."""
+        return (self.stride * self.count - 1).bit_length() + 1
+
+    def address(self, bank: int, column: int) -> int:
+        """Of a data column's first byte."""
+        require(0 <= bank < self.count, "bank", f"0 to {self.count - 1}", bank)
+        last = self.bank_bytes // self.hb.column_bytes - 1
+        require(0 <= column <= last, "column", f"0 to {last}", column)
+        return bank * self.stride + column * self.hb.column_bytes
+
+
 def die_map(chip: ChipParams, buffers: BufferSizes) -> MemoryMap:
     """Map of a die or board of ``chip.pes`` PEs, each between a bank and buffers that the host fills and reads.
+
+    A counter of `COUNTER_PLACES` that the chip's PEs do not have is not in the map: reading it is an error.
 
     Raises UserError where a memory does not fit its window.
     """
     pe = chip.pe
     word = chip.array.columns  # 32-bit words of a link word, of a column
+    has_bank = chip.memory == "hb"  # otherwise the host reaches the memory without us
     bank_words = min(chip.hb.rows * chip.hb.columns_per_row * word, BANK_WINDOW_BYTES // WORD_BYTES)
     entries = (
         Register("CONTROL", 0x000, Access.WRITE, (Field("run", 1, "0: in reset, the host has the memories"),), "reset"),
@@ -201,7 +239,9 @@ def die_map(chip: ChipParams, buffers: BufferSizes) -> MemoryMap:
                 Field("busy", 1, "a record, kernel or command is in progress"),
                 Field("finished", 1, "the program is over, or an error stopped it; all counters stand still"),
                 Field("overflow", 1, "OUT, EVENTS or HOST were full"),
-                Field("violation", 1, "a DRAM command came too early, or to the wrong state of the bank"),
+                Field("violation", 1, "a DRAM command came too early, or to the wrong state of the bank")
+                if has_bank
+                else Field("bus_error", 1, "the memory answered with an error"),
                 Field("error", 4, "first error, code of docs/pe.md"),
                 Field("unit", 4, "unit that found it"),
             ),
@@ -224,9 +264,10 @@ def die_map(chip: ChipParams, buffers: BufferSizes) -> MemoryMap:
             Register(f"{name}_COUNT", 0x020 + 4 * i, Access.READ, (Field("entries", 16, note),), "length")
             for i, (name, note) in enumerate((("OUT", "words sent"), ("EVENTS", "events"), ("HOST", "requests")))
         ),
+        *(() if has_bank else (_memory_base(chip),)),
         *(
-            Register(name.upper(), 0x100 + 4 * i, Access.READ, (Field("count", 32, "wraps"),), note)
-            for i, (name, note) in enumerate(COUNTERS.items())
+            Register(name.upper(), 0x100 + 4 * COUNTER_PLACES[name], Access.READ, (Field("count", 32, "wraps"),), note)
+            for name, note in counters_of(chip.memory).items()
         ),
         Window("EVENTS", 0x1000, 4 * buffers.events, "kind, a, b, unused", 4, writable=False),
         Window("HOST", 0x2000, 4 * buffers.host, "a, b, d, unused", 4, writable=False),
@@ -236,8 +277,10 @@ def die_map(chip: ChipParams, buffers: BufferSizes) -> MemoryMap:
         Window("AGGREGATE", 0x2_0000, word * buffers.aggregate, "words for the PE", word, readable=False),
         Window("OUT", 0x3_0000, word * buffers.out, "words from the PE", word, writable=False),
         Window("STREAM", 0x4_0000, word * buffers.stream, "words for the PE", word, readable=False),
-        Window("BANK", BANK_WINDOW_BYTES, bank_words, "first 512 KiB of the bank, physical columns", word),
     )
+    if has_bank:
+        note = "first 512 KiB of the bank, physical columns"
+        entries += (Window("BANK", BANK_WINDOW_BYTES, bank_words, note, word),)
     return MemoryMap(
         chip.name,
         (
@@ -247,6 +290,12 @@ def die_map(chip: ChipParams, buffers: BufferSizes) -> MemoryMap:
     )
 
 
+def _memory_base(chip: ChipParams) -> Register:
+    bits = chip.axi.address_bits - (PAGE_BYTES - 1).bit_length()
+    field = Field("page", bits, "of 4 KiB, with which the PE's memory begins; written while run is 0")
+    return Register("MEMORY_BASE", 0x02C, Access.WRITE, (field,), "place")
+
+
 def _identification(chip: ChipParams) -> tuple[Register, ...]:
     array, hb = chip.array, chip.hb
     constants = (
@@ -254,7 +303,11 @@ def _identification(chip: ChipParams) -> tuple[Register, ...]:
         (
             "VERSION",
             "what answers",
-            (Field("map", 16, "version of this map", MAP_VERSION), Field("pes", 16, "PEs", chip.pes)),
+            (
+                Field("map", 16, "version of this map", MAP_VERSION),
+                Field("pes", 12, "PEs", chip.pes),
+                Field("memory", 4, "behind a PE: 0 an HB bank, 1 AXI4", MEMORIES.index(chip.memory)),
+            ),
         ),
         (
             "ARRAY",

@@ -13,10 +13,10 @@ from hw.array.mac_array import MacArray
 from hw.array.pe_array import PeArray
 from hw.array.slice_mac import SliceMac
 from hw.array.weight_feed import WeightFeed
-from hw.die.axi_bank import AxiBank
 from hw.die.axi_machine import AxiRegisters
 from hw.die.axi_memory import AxiMemory, on_chip
 from hw.die.links import ChunkLink
+from hw.memory.axi_bank import AxiBank
 from hw.memory.hb_controller import HbController
 from hw.memory_map import BufferSizes, die_map
 from hw.params import ChipParams
@@ -63,6 +63,6 @@ BLOCKS: dict[str, Block] = {
         "stream link: chunks on credits to any set of PEs",
         lambda chip: ChunkLink(LinkParams(sources=2, targets=chip.pes, word_bits=32 * chip.array.columns)),
     ),
-    "axi_bank": Block("AXI4 manager in place of an HB bank", lambda chip: AxiBank(chip.hb)),
+    "axi_bank": Block("AXI4 manager in place of an HB bank", lambda chip: AxiBank(chip.hb, chip.axi)),
     "pe": Block("processing element: sequencer, units, memories, array, HB controller", Pe),
 }

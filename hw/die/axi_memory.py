@@ -6,7 +6,7 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect
 
-from hw.die.host_axi import AxiMemorySubordinate
+from hw.die.axi_memory_subordinate import AxiMemorySubordinate
 from hw.memory.hb_controller import HbController
 from hw.memory.on_chip_bank import OnChipBank
 from hw.params import HbParams
@@ -38,10 +38,7 @@ class AxiMemory(wiring.Component):
     def __init__(self, params: HbParams, id_bits: int = 4):
         self._params = params
         self._subordinate = AxiMemorySubordinate(params, id_bits)
-        members = {
-            name: member for name, member in self._subordinate.signature.members.items() if name.startswith("s_axi_")
-        }
-        super().__init__(members | {"violation": Out(1)})
+        super().__init__(self._subordinate.subordinate_members | {"violation": Out(1)})
 
     def elaborate(self, platform):
         m = Module()

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect
 from hw.die.host_bus import HostDecoder
 from hw.die.hosted_pe import HostedPe
 from hw.die.uart_bridge import UartBridge
+from hw.errors import UserError
 from hw.memory_map import BufferSizes, die_map
 from hw.params import ChipParams
 
@@ -30,6 +31,8 @@ class Board(wiring.Component):
     """
 
     def __init__(self, chip: ChipParams, cycles_per_bit: int, buffers: BufferSizes | None = None):
+        if chip.memory != "hb":
+            raise UserError(f"chip memory must be hb on a board with a serial line, not {chip.memory!r}")
         self._chip, self._cycles, self._buffers = chip, cycles_per_bit, buffers or BufferSizes()
         self.slice_macs = chip.pes * chip.array.slice_macs
         super().__init__({"receive": In(1, init=1), "transmit": Out(1, init=1), "running": Out(chip.pes)})

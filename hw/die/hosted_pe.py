@@ -20,15 +20,17 @@ from amaranth.hdl import (
 )
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.die.host_bus import BlockPorts, WindowPort
 from hw.errors import UserError
 from hw.hierarchy import DefineOnce
-from hw.isa.counters import COUNTERS
+from hw.isa.counters import counters_of
 from hw.isa.encoding import PeError
-from hw.memory.on_chip_bank import OnChipBank
-from hw.memory_map import BANK_WINDOW_BYTES, Block, BufferSizes
+from hw.memory.axi import pass_through
+from hw.memory.axi_bank import AxiBank
+from hw.memory.on_chip_bank import ColumnPort, OnChipBank
+from hw.memory_map import BANK_WINDOW_BYTES, PAGE_BYTES, Block, BufferSizes
 from hw.params import ChipParams
 from hw.pe.pe import Pe
 
@@ -159,26 +161,33 @@ class HostedPe(wiring.Component):
     Members
     -------
     host : In, BlockPorts
+    columns : In, ColumnPort
+        Of the bank; only where ``chip.memory`` is "hb".
+    m_axi_* : AXI4 manager
+        To the PE's memory; only where it is "axi".
+
+    A run with an AXI4 memory begins once what the last one left there in progress is over.
     """
 
     def __init__(self, chip: ChipParams, buffers: BufferSizes, block: Block):
-        if chip.hb.rows * chip.hb.row_bytes > BANK_WINDOW_BYTES:
-            raise UserError(f"bank of a PE on a board must have at most {BANK_WINDOW_BYTES} bytes (chip {chip.name})")
         self._chip, self._buffers = chip, buffers
-        super().__init__({"host": In(BlockPorts(block))})
+        if chip.memory == "axi":
+            memory = AxiBank.manager_members(chip.hb, chip.axi)
+        else:
+            memory = {"columns": In(ColumnPort(chip.hb))}
+            if chip.hb.rows * chip.hb.row_bytes > BANK_WINDOW_BYTES:
+                most = f"at most {BANK_WINDOW_BYTES} bytes (chip {chip.name})"
+                raise UserError(f"bank of a PE on a board must have {most}")
+        super().__init__({"host": In(BlockPorts(block))} | memory)
 
     def elaborate(self, platform):
         m = Module()
         chip, sizes, host = self._chip, self._buffers, self.host
         word = 32 * chip.array.columns
-        run = host.control.run
         pe = Pe(chip)
-        bank = OnChipBank(chip.hb)
-        m.submodules.pe = self._resettable(m, pe, platform)
-        m.submodules.bank = bank
-        connect(m, pe.pins, bank.pins)
-        m.d.comb += bank.host_owns.eq(~run)
-        self._window(m, host.bank, bank.host)
+        run = self._axi_memory(m, pe) if chip.memory == "axi" else self._bank_on_chip(m, pe)
+        # In the middle of a transfer behind AXI4 the PE is kept as it is until the memory is quiet.
+        m.submodules.pe = self._resettable(m, pe, platform, ~run & pe.quiet if chip.memory == "axi" else ~run)
 
         # What the host gives.
         m.submodules.dispatch = dispatch = SourceBuffer(sizes.dispatch, 32)
@@ -229,12 +238,12 @@ class HostedPe(wiring.Component):
                 count.entries.eq(sink.count),
             ]
         m.d.comb += [pe.aggregate_out.ready.eq(1), pe.host.ready.eq(1)]
-        self._answer(m, pe, host.host_latency.cycles)
+        self._answer(m, pe, run, host.host_latency.cycles)
 
         # State, as it was at the beginning of the cycle in which the program was over.
         m.d.sync += host.cycles.cycles.eq(Mux(run, host.cycles.cycles + ~over, 0))
         with m.If(~finished):
-            m.d.sync += [getattr(host, name).count.eq(pe.counters[name]) for name in COUNTERS]
+            m.d.sync += [getattr(host, name).count.eq(pe.counters[name]) for name in counters_of(chip.memory)]
             m.d.sync += [
                 host.status.error.eq(pe.status.error),
                 host.status.unit.eq(pe.status.unit),
@@ -244,21 +253,49 @@ class HostedPe(wiring.Component):
             host.status.busy.eq(pe.status.busy),
             host.status.finished.eq(run & over),
             host.status.overflow.eq(out.overflow | events.overflow | requests.overflow),
-            host.status.violation.eq(bank.violation),
         ]
         return m
 
-    def _resettable(self, m, pe, platform):
-        """``pe``, in reset while there is no run.
+    def _bank_on_chip(self, m, pe):
+        """The PE's bank, the host's while it does not run; the run."""
+        host, run = self.host, self.host.control.run
+        m.submodules.bank = bank = OnChipBank(self._chip.hb)
+        connect(m, pe.pins, bank.pins)
+        connect(m, flipped(self.columns), bank.columns)
+        self._window(m, host.bank, bank.host)
+        m.d.comb += bank.host_owns.eq(~run)
+        m.d.sync += host.status.violation.eq(bank.violation)
+        return run
+
+    def _axi_memory(self, m, pe):
+        """The PE's memory behind AXI4; the run, which begins when transfers of the one before are over."""
+        host, wanted = self.host, self.host.control.run
+        settled = Signal(init=1)  # no transfer of an earlier run is left
+        run = Signal()
+        with m.If(pe.quiet):
+            m.d.sync += settled.eq(1)
+        with m.Elif(~wanted):
+            m.d.sync += settled.eq(0)
+        pass_through(m, self, pe, AxiBank.manager_members(self._chip.hb, self._chip.axi))
+        m.d.comb += [
+            run.eq(wanted & settled),
+            pe.abandon.eq(~run),
+            pe.memory_base.eq(host.memory_base.page * PAGE_BYTES),
+        ]
+        with m.If(~host.status.finished):
+            m.d.sync += host.status.bus_error.eq(pe.counters.axi_errors != 0)
+        return run
+
+    def _resettable(self, m, pe, platform, reset):
+        """``pe``, in reset as ``reset`` says beside the machine's own.
 
         An export has black-box instances, which an inserted reset does not reach: there the PE gets a reset net of its
         own on the same clock net, which Amaranth's simulator would take for another clock.
         """
-        run = self.host.control.run
         if not isinstance(platform, DefineOnce):
-            return ResetInserter(~run)(pe)
+            return ResetInserter(reset)(pe)
         m.domains.run = ClockDomain("run", local=True)
-        m.d.comb += [ClockSignal("run").eq(ClockSignal()), ResetSignal("run").eq(ResetSignal() | ~run)]
+        m.d.comb += [ClockSignal("run").eq(ClockSignal()), ResetSignal("run").eq(ResetSignal() | reset)]
         return DomainRenamer("run")(pe)
 
     def _window(self, m, decoder, memory) -> None:
@@ -270,10 +307,10 @@ class HostedPe(wiring.Component):
             decoder.read_data.eq(memory.read_data),
         ]
 
-    def _answer(self, m, pe, latency) -> None:
+    def _answer(self, m, pe, run, latency) -> None:
         """``latency`` cycles after a request, at once where that is 0."""
         left, waiting = Signal(16), Signal()
-        with m.If(~self.host.control.run):
+        with m.If(~run):
             m.d.sync += waiting.eq(0)
         with m.Elif(pe.host.valid):
             m.d.comb += pe.host_answer.eq(latency == 0)

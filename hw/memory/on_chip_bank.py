@@ -12,6 +12,29 @@ from hw.memory.timing_gate import TimingGate
 from hw.params import HbParams
 
 
+class ColumnPort(wiring.Signature):
+    """The host's way to whole columns, beside its 32-bit window, which goes first.
+
+    en, write, place, data  Out, the access; ``place`` is row x columns of a row + column
+    owned                   In, the host has the bank; otherwise no access is ever taken
+    taken                   In, the access takes place in this cycle
+    read_data               In, in the cycle after one that read
+    """
+
+    def __init__(self, params: HbParams):
+        super().__init__(
+            {
+                "en": Out(1),
+                "write": Out(1),
+                "place": Out(range(params.rows * params.columns_per_row)),
+                "data": Out(params.data_bits),
+                "owned": In(1),
+                "taken": In(1),
+                "read_data": In(params.data_bits),
+            }
+        )
+
+
 class OnChipBank(wiring.Component):
     """Block memory behind HB pins, for boards without such DRAM; needs no refresh but checks that it has its time.
 
@@ -28,6 +51,7 @@ class OnChipBank(wiring.Component):
     pins : In, HbPinsSignature
     host : In, WindowPort
         32-bit words of the physical columns, lowest first. Only while ``host_owns``, when the pins are ignored.
+    columns : In, ColumnPort
     host_owns : In, 1
         Also forgets the open row and any violation.
     violation : Out, 1
@@ -42,6 +66,7 @@ class OnChipBank(wiring.Component):
             {
                 "pins": In(HbPinsSignature(params)),
                 "host": In(WindowPort(params.rows * params.columns_per_row * self._lanes)),
+                "columns": In(ColumnPort(params)),
                 "host_owns": In(1),
                 "violation": Out(1),
             }
@@ -49,7 +74,7 @@ class OnChipBank(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        params, pins, host = self._params, self.pins, self.host
+        params, pins, host, columns = self._params, self.pins, self.host, self.columns
         clocks = params.clocks
         shape = data.ArrayLayout(unsigned(32), self._lanes)
         m.submodules.cells = cells = Memory(shape=shape, depth=params.rows * params.columns_per_row, init=[])
@@ -80,20 +105,34 @@ class OnChipBank(wiring.Component):
             with m.If(pins.command == HbCommand.ACTIVATE):
                 m.d.sync += row.eq(pins.row)
 
-        # Cells: the pins', or the host's.
+        # Cells: the pins', or the host's: its window's, or its column port's.
         lane = host.address[: (self._lanes - 1).bit_length()]
         host_place = host.address[len(lane) :]
         held_lane = Signal.like(lane)
         m.d.sync += held_lane.eq(lane)
+        column_read, column_write = columns.taken & ~columns.write, columns.taken & columns.write
         m.d.comb += [
-            read.en.eq(Mux(self.host_owns, host.en, pins.tick)),
-            read.addr.eq(Mux(self.host_owns, host_place, read_place)),
+            columns.owned.eq(self.host_owns),
+            columns.taken.eq(columns.en & self.host_owns & ~host.en),
+            columns.read_data.eq(read.data),
+            read.en.eq(Mux(self.host_owns, host.en | column_read, pins.tick)),
+            read.addr.eq(Mux(self.host_owns, Mux(column_read, columns.place, host_place), read_place)),
             pins.read_data.eq(Mux(burst, read.data.as_value(), 0)),
             host.read_data.eq(read.data[held_lane] if len(lane) else read.data[0]),
-            write.addr.eq(Mux(self.host_owns, host_place, write_place)),
-            write.data.eq(Mux(self.host_owns, host.data.replicate(self._lanes), pins.write_data)),
+            write.addr.eq(Mux(self.host_owns, Mux(column_write, columns.place, host_place), write_place)),
+            write.data.eq(
+                Mux(
+                    self.host_owns,
+                    Mux(column_write, columns.data, host.data.replicate(self._lanes)),
+                    pins.write_data,
+                )
+            ),
             write.en.eq(
-                Mux(self.host_owns, (host.en & host.write) << lane, (pins.tick & writing).replicate(self._lanes))
+                Mux(
+                    self.host_owns,
+                    ((host.en & host.write) << lane) | column_write.replicate(self._lanes),
+                    (pins.tick & writing).replicate(self._lanes),
+                )
             ),
         ]
         self._check(m)

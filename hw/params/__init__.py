@@ -6,6 +6,7 @@ project where nothing is published.
 """
 
 from hw.params.array import ArrayParams
+from hw.params.axi import MEMORIES, AxiMasterParams
 from hw.params.chips import CHIPS, ChipParams, chip
 from hw.params.hb import ECC_CHECK_BITS, ECC_GROUP, ECC_MODES, ECC_WORD_BITS, HbParams
 from hw.params.pe import LOOP_LEVELS, REGISTERS, ROW_REGISTERS, SEMAPHORE_MAX, SEMAPHORES, PeParams
@@ -18,11 +19,13 @@ __all__ = [
     "ECC_MODES",
     "ECC_WORD_BITS",
     "LOOP_LEVELS",
+    "MEMORIES",
     "REGISTERS",
     "ROW_REGISTERS",
     "SEMAPHORES",
     "SEMAPHORE_MAX",
     "ArrayParams",
+    "AxiMasterParams",
     "ChipParams",
     "HbParams",
     "PeParams",

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from hw.errors import UserError, nearest
 from hw.params.array import ArrayParams
+from hw.params.axi import MEMORIES, AxiMasterParams
 from hw.params.checks import is_power_of_two, require
 from hw.params.hb import HbParams
 from hw.params.pe import GROUP_FETCH_CYCLES, GROUP_WORDS, PeParams
@@ -12,7 +13,11 @@ from hw.params.routing import RoutingParams
 
 @dataclass(frozen=True, kw_only=True)
 class ChipParams:
-    """One named configuration of the machine (``--chip``)."""
+    """One named configuration of the machine (``--chip``).
+
+    memory  what a PE's bank is: "hb", or "axi": each PE has an AXI4 manager port of the sizes ``axi`` in place of the
+            HB pins, for FPGAs with HBM. Programs and bits are the same, cycles are the memory's.
+    """
 
     name: str
     note: str
@@ -21,6 +26,8 @@ class ChipParams:
     routing: RoutingParams
     hb: HbParams = field(default_factory=HbParams)
     pe: PeParams = field(default_factory=PeParams)
+    memory: str = "hb"
+    axi: AxiMasterParams = field(default_factory=AxiMasterParams)
 
     def __post_init__(self) -> None:
         require(
@@ -29,6 +36,8 @@ class ChipParams:
             "an integer from 1 to 256",
             self.pes,
         )
+        require(self.memory in MEMORIES, "chip memory", f"one of {', '.join(MEMORIES)}", self.memory)
+        require(self.memory == "hb" or self.hb.ecc == "none", "HB ecc", "none behind AXI4", self.hb.ecc)
         array, pe = self.array, self.pe
         require(
             array.group_size == 32 and 32 % array.columns == 0,

@@ -6,7 +6,10 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.hierarchy import add_repeated
 from hw.isa import HbCommand
+from hw.isa.counters import counters_of
 from hw.isa.encoding import Unit
+from hw.memory.axi import pass_through
+from hw.memory.axi_bank import AxiBank
 from hw.memory.hb_controller import HbController
 from hw.memory.hb_types import HbPinsSignature
 from hw.memory.sram import SharedSram, Sram, WritePort
@@ -60,7 +63,9 @@ class Pe(wiring.Component):
     Members
     -------
     pins : Out, HbPinsSignature
-        The HB bank.
+        The HB bank; only where ``chip.memory`` is "hb".
+    m_axi_*, memory_base, abandon, quiet
+        As of `hw.memory.axi_bank.AxiBank`; only where it is "axi". A PE is reset between programs while ``quiet``.
     stream_in : In, stream of words
         Stream link: weights, slices to refill.
     aggregate_in, aggregate_out : In, Out, stream of words
@@ -86,8 +91,8 @@ class Pe(wiring.Component):
         self.writes: dict[str, WritePort] = {}
         word = unsigned(32 * chip.array.columns)
         super().__init__(
-            {
-                "pins": Out(HbPinsSignature(chip.hb)),
+            self._bank_members()
+            | {
                 "stream_in": In(stream.Signature(word)),
                 "aggregate_in": In(stream.Signature(word)),
                 "aggregate_out": Out(stream.Signature(word)),
@@ -97,16 +102,24 @@ class Pe(wiring.Component):
                 "host_answer": In(1),
                 "event": Out(EventPort()),
                 "status": Out(PeStatus()),
-                "counters": Out(CounterValues()),
+                "counters": Out(CounterValues(counters_of(chip.memory))),
                 "trace": Out(TracePort()),
             }
         )
+
+    def _bank_members(self) -> dict:
+        """Ports of the side of the bank."""
+        chip = self._chip
+        if chip.memory == "hb":
+            return {"pins": Out(HbPinsSignature(chip.hb))}
+        base = {"memory_base": In(chip.axi.address_bits), "abandon": In(1), "quiet": Out(1)}
+        return AxiBank.manager_members(chip.hb, chip.axi) | base
 
     def elaborate(self, platform):
         m = Module()
         chip = self._chip
         m.submodules.sequencer = sequencer = Sequencer(chip.pe, macro=self._macro)
-        m.submodules.controller = controller = HbController(chip.hb)
+        m.submodules.controller = controller = self._bank(m)
         m.submodules.hb = hb = HbUnit(chip)
         m.submodules.stream = stream_unit = StreamUnit(chip)
         m.submodules.gather = gather = GatherUnit(chip)
@@ -119,7 +132,6 @@ class Pe(wiring.Component):
         # Ports of the units to the outside.
         connect(m, hb.hb, controller.requesters[HB_LOADS])
         connect(m, stream_unit.hb, controller.requesters[HB_REFILLS])
-        connect(m, controller.pins, flipped(self.pins))
         connect(m, flipped(self.stream_in), stream_unit.link)
         connect(m, flipped(self.aggregate_in), gather.link)
         connect(m, store.link, flipped(self.aggregate_out))
@@ -134,6 +146,18 @@ class Pe(wiring.Component):
         self._status(m, sequencer, queues, units, controller)
         self._count(m, sequencer, queues, units, controller)
         return m
+
+    def _bank(self, m) -> HbController | AxiBank:
+        """What serves the requesters, its outer side connected."""
+        chip = self._chip
+        if chip.memory == "hb":
+            bank = HbController(chip.hb)
+            connect(m, bank.pins, flipped(self.pins))
+            return bank
+        bank = AxiBank(chip.hb, chip.axi)
+        pass_through(m, self, bank, AxiBank.manager_members(chip.hb, chip.axi))
+        m.d.comb += [bank.base.eq(self.memory_base), bank.abandon.eq(self.abandon), self.quiet.eq(bank.quiet)]
+        return bank
 
     def _queues(self, m, platform, sequencer, units) -> dict[Unit, CommandQueue]:
         """Queues and semaphores between sequencer and units."""
@@ -240,12 +264,10 @@ class Pe(wiring.Component):
 
     def _count(self, m, sequencer, queues, units, controller) -> None:
         """Performance counters."""
-        m.submodules.performance = performance = PerformanceCounters()
+        m.submodules.performance = performance = PerformanceCounters(counters_of(self._chip.memory))
         events = performance.events
         refill = units[Unit.STREAM].hb
-        out, command = self.aggregate_out, controller.pins.command
-        first = Signal()  # no row of this transfer has been activated
-        m.d.sync += first.eq(~controller.busy | (first & (command != HbCommand.ACTIVATE)))
+        out = self.aggregate_out
         counted = {
             "sequencer_instructions": sequencer.executed,
             "sequencer_queue_stalls": sequencer.queue_full,
@@ -260,13 +282,8 @@ class Pe(wiring.Component):
             "store_link_stalls": out.valid & ~out.ready,
             "array_groups": units[Unit.ARRAY].slot_begins,
             "vector_rows": Mux(queues[Unit.VECTOR].start, queues[Unit.VECTOR].command.n, 0),
-            "hb_activates": command == HbCommand.ACTIVATE,
-            "hb_reads": command == HbCommand.READ,
-            "hb_writes": command == HbCommand.WRITE,
-            "hb_refreshes": command == HbCommand.REFRESH,
-            "hb_row_conflicts": (command == HbCommand.ACTIVATE) & ~first,
-            "hb_stream_stalls": controller.stalled,
         }
+        counted |= self._bank_events(m, controller)
         for unit, queue in queues.items():
             name = unit.name.lower()
             counted |= {
@@ -276,3 +293,19 @@ class Pe(wiring.Component):
             }
         m.d.comb += [events[name].eq(event) for name, event in counted.items()]
         m.d.comb += self.counters.eq(performance.values)
+
+    def _bank_events(self, m, bank) -> dict:
+        """What can be counted at the bank's side."""
+        if self._chip.memory == "axi":
+            return {f"axi_{name}": bank.events[name] for name, _ in bank.events.shape()}
+        command = bank.pins.command
+        first = Signal()  # no row of this transfer has been activated
+        m.d.sync += first.eq(~bank.busy | (first & (command != HbCommand.ACTIVATE)))
+        return {
+            "hb_activates": command == HbCommand.ACTIVATE,
+            "hb_reads": command == HbCommand.READ,
+            "hb_writes": command == HbCommand.WRITE,
+            "hb_refreshes": command == HbCommand.REFRESH,
+            "hb_row_conflicts": (command == HbCommand.ACTIVATE) & ~first,
+            "hb_stream_stalls": bank.stalled,
+        }

@@ -1,5 +1,7 @@
 """What software sees of a PE: the first error, whether it is busy, performance counters."""
 
+from collections.abc import Iterable
+
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -95,21 +97,25 @@ class ErrorUnit(wiring.Component):
 
 
 class CounterEvents(data.StructLayout):
-    """What each of `COUNTERS` grows by in a cycle."""
+    """What each counter of ``names`` grows by in a cycle."""
 
-    def __init__(self):
-        super().__init__({name: 32 if name == "vector_rows" else 1 for name in COUNTERS})
+    def __init__(self, names: Iterable[str] = COUNTERS):
+        super().__init__({name: 32 if name == "vector_rows" else 1 for name in names})
 
 
 class CounterValues(data.StructLayout):
     """The counters as software reads them."""
 
-    def __init__(self):
-        super().__init__(dict.fromkeys(COUNTERS, 32))
+    def __init__(self, names: Iterable[str] = COUNTERS):
+        super().__init__(dict.fromkeys(names, 32))
 
 
 class PerformanceCounters(wiring.Component):
     """Counters that wrap; an event shows in the next cycle.
+
+    Parameters
+    ----------
+    names : counters to keep (`hw.isa.counters`)
 
     Members
     -------
@@ -117,11 +123,12 @@ class PerformanceCounters(wiring.Component):
     values : Out, CounterValues
     """
 
-    def __init__(self):
-        super().__init__({"events": In(CounterEvents()), "values": Out(CounterValues())})
+    def __init__(self, names: Iterable[str] = COUNTERS):
+        self._names = list(names)
+        super().__init__({"events": In(CounterEvents(self._names)), "values": Out(CounterValues(self._names))})
 
     def elaborate(self, platform):
         m = Module()
-        for name in COUNTERS:
+        for name in self._names:
             m.d.sync += self.values[name].eq(self.values[name] + self.events[name])
         return m

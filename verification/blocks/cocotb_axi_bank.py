@@ -4,24 +4,17 @@ import os
 import random
 
 import cocotb
-from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiBus, AxiRam, AxiSlave, MemoryRegion
 
 from hw.isa import HbError
 from hw.memory.hb_types import beat_layout, transfer_layout
 from hw.params import chip
+from verification.bench.axi_cocotb import STALLS, reset, stall, start_clock
 from verification.bench.payloads import pack, unpack
 
 PARAMS = chip(os.environ["CHIP"]).hb
-STALLS = {"none": 0.0, "light": 0.2, "heavy": 0.8}
 BASE = 3 * 4096
-
-
-def _pauses(seed: int, probability: float):
-    rng = random.Random(seed)
-    while True:
-        yield rng.random() < probability
 
 
 class Requester:
@@ -71,33 +64,26 @@ class Requester:
         raise AssertionError("no done pulse")
 
 
-async def _start(dut, stall: str, small: MemoryRegion | None = None):
+async def _start(dut, stalls: str, small: MemoryRegion | None = None):
     """The requesters and the memory; ``small`` is one that answers what lies behind its end with errors."""
-    cocotb.start_soon(Clock(dut.clk, 2, unit="ns").start())
+    start_clock(dut, ("abandon",))
     dut.base.value = BASE
-    requesters = [Requester(dut, i, STALLS[stall]) for i in range(PARAMS.requesters)]
+    requesters = [Requester(dut, i, STALLS[stalls]) for i in range(PARAMS.requesters)]
     bus = AxiBus.from_prefix(dut, "m_axi")
     if small:
         ram = AxiSlave(bus, dut.clk, dut.rst, target=small)
     else:
         ram = AxiRam(bus, dut.clk, dut.rst, size=1 << 16)
-    if STALLS[stall]:
-        interfaces = (ram.write_if.aw_channel, ram.write_if.w_channel, ram.write_if.b_channel)
-        for seed, channel in enumerate((*interfaces, ram.read_if.ar_channel, ram.read_if.r_channel)):
-            channel.set_pause_generator(_pauses(seed, STALLS[stall]))
-    dut.rst.value = 1
-    for _ in range(2):
-        await RisingEdge(dut.clk)
-    dut.rst.value = 0
-    await RisingEdge(dut.clk)
+    stall(ram, STALLS[stalls])
+    await reset(dut)
     return requesters, ram
 
 
 @cocotb.test()
-@cocotb.parametrize(stall=list(STALLS))
-async def transfers(dut, stall):
+@cocotb.parametrize(stalls=list(STALLS))
+async def transfers(dut, stalls):
     """Writes and reads of any length, from every requester, over 4 KB boundaries: the memory has the bytes."""
-    requesters, ram = await _start(dut, stall)
+    requesters, ram = await _start(dut, stalls)
     rng = random.Random(2)
     width, row_columns = PARAMS.column_bytes, PARAMS.data_columns
     places = [(0, 0, 1), (0, 3, 16), (0, 5, 17), (4096 // width // row_columns - 1, row_columns - 2, 40)]

@@ -4,45 +4,20 @@ import os
 import random
 
 import cocotb
-from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge, with_timeout
-from cocotbext.axi import AxiBurstType, AxiBus, AxiMaster, AxiResp
+from cocotbext.axi import AxiBurstType, AxiMaster, AxiResp
 
 from hw.die.axi_memory import on_chip
 from hw.params import chip
+from verification.bench.axi_cocotb import STALLS, memory_manager, reset, start_clock
 
 PARAMS = on_chip(chip(os.environ["CHIP"]).hb)
-STALLS = {"none": 0.0, "light": 0.2, "heavy": 0.8}
-
-
-def _pauses(seed: int, probability: float):
-    rng = random.Random(seed)
-    while True:
-        yield rng.random() < probability
-
-
-async def _reset(dut) -> None:
-    dut.rst.value = 1
-    for _ in range(2):
-        await RisingEdge(dut.clk)
-    dut.rst.value = 0
-    await RisingEdge(dut.clk)
 
 
 async def _manager(dut, stall: str = "none") -> AxiMaster:
-    cocotb.start_soon(Clock(dut.clk, 2, unit="ns").start())
-    manager = AxiMaster(AxiBus.from_prefix(dut, "s_axi"), dut.clk, dut.rst)
-    channels = (
-        manager.write_if.aw_channel,
-        manager.write_if.w_channel,
-        manager.write_if.b_channel,
-        manager.read_if.ar_channel,
-        manager.read_if.r_channel,
-    )
-    if STALLS[stall]:
-        for seed, channel in enumerate(channels):
-            channel.set_pause_generator(_pauses(seed, STALLS[stall]))
-    await _reset(dut)
+    start_clock(dut)
+    manager = memory_manager(dut, STALLS[stall])
+    await reset(dut)
     return manager
 
 
@@ -101,10 +76,8 @@ async def wrong_bursts_are_refused(dut):
 @cocotb.test()
 async def a_burst_over_a_boundary_is_refused(dut):
     """A manager that breaks the 4 KB rule (this one is driven by hand) gets SLVERR on each beat."""
-    cocotb.start_soon(Clock(dut.clk, 2, unit="ns").start())
-    for name in ("awvalid", "wvalid", "bready"):
-        getattr(dut, f"s_axi_{name}").value = 0
-    await _reset(dut)
+    start_clock(dut, ("s_axi_awvalid", "s_axi_wvalid", "s_axi_bready"))
+    await reset(dut)
     width = PARAMS.column_bytes
     dut.s_axi_araddr.value = 4096 - width
     dut.s_axi_arlen.value = 1

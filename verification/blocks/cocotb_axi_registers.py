@@ -1,44 +1,23 @@
 """cocotb tests of the register map behind AXI4-Lite: a manager written by others (cocotbext-axi)."""
 
 import os
-import random
 
 import cocotb
-from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge, with_timeout
-from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
+from cocotbext.axi import AxiLiteMaster, AxiResp
 
 from hw.memory_map import IDENTITY, Access, BufferSizes, die_map
 from hw.params import chip
+from verification.bench.axi_cocotb import STALLS, lite_manager, reset, start_clock
 
 CHIP = chip(os.environ["CHIP"])
 MAP = die_map(CHIP, BufferSizes())
-STALLS = {"none": 0.0, "heavy": 0.8}
-
-
-def _pauses(seed: int, probability: float):
-    rng = random.Random(seed)
-    while True:
-        yield rng.random() < probability
-
-
-async def _reset(dut) -> None:
-    dut.rst.value = 1
-    for _ in range(2):
-        await RisingEdge(dut.clk)
-    dut.rst.value = 0
-    await RisingEdge(dut.clk)
 
 
 async def _manager(dut, stall: str = "none") -> AxiLiteMaster:
-    cocotb.start_soon(Clock(dut.clk, 2, unit="ns").start())
-    manager = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
-    if STALLS[stall]:
-        writes, reads = manager.write_if, manager.read_if
-        channels = (writes.aw_channel, writes.w_channel, writes.b_channel, reads.ar_channel, reads.r_channel)
-        for seed, channel in enumerate(channels):
-            channel.set_pause_generator(_pauses(seed, STALLS[stall]))
-    await _reset(dut)
+    start_clock(dut)
+    manager = lite_manager(dut, STALLS[stall])
+    await reset(dut)
     return manager
 
 
@@ -52,7 +31,7 @@ async def _write(manager, address: int, value: int) -> AxiResp:
 
 
 @cocotb.test()
-@cocotb.parametrize(stall=list(STALLS))
+@cocotb.parametrize(stall=["none", "heavy"])
 async def registers(dut, stall):
     """Constants read as described, written registers keep their fields and drive their ports, of every PE its own."""
     manager = await _manager(dut, stall)
@@ -120,11 +99,9 @@ async def outside_the_map(dut):
 @cocotb.test()
 async def data_before_address(dut):
     """A write whose data comes ten cycles before its address, and the reverse, are the same write."""
-    cocotb.start_soon(Clock(dut.clk, 2, unit="ns").start())
-    for name in ("awvalid", "wvalid", "arvalid"):
-        getattr(dut, f"s_axil_{name}").value = 0
+    start_clock(dut, ("s_axil_awvalid", "s_axil_wvalid", "s_axil_arvalid"))
     dut.s_axil_bready.value, dut.s_axil_rready.value, dut.s_axil_wstrb.value = 1, 1, 0xF
-    await _reset(dut)
+    await reset(dut)
     scratch, _ = MAP.find("id.SCRATCH")
     for value, order in ((0xA5A5, ("w", "aw", "ar")), (0x5A5A, ("aw", "w", "ar"))):
         dut.s_axil_awaddr.value = dut.s_axil_araddr.value = scratch
