@@ -10,6 +10,7 @@ tRC 45.3 ns. The read-to-write gap (3 clocks) is read here as the distance of th
 
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 from hw.errors import UserError, nearest
@@ -190,6 +191,7 @@ def refresh_divisor(temperature_c: float) -> int:
     return 2 ** sum(temperature_c > limit for limit in HB_TREFI_HALVES_ABOVE_C)
 
 
+@lru_cache(maxsize=64)
 def hb_timing(part: str, density_gib: float, temperature_c: float = 85, logic_period_ns: float = 1.0) -> HbTiming:
     """Timing of one bank of ``density_gib`` Gib (gibibit) of a speed grade at a temperature.
 

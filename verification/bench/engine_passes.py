@@ -7,6 +7,8 @@ from functools import cache
 import numpy as np
 
 from sw_stack.compiler.dispatch import BEGIN, RECORD, Dispatch, Kernel, Precision, Tier
+from sw_stack.compiler.tiling import tile
+from sw_stack.machines.catalogue import machine
 from sw_stack.machines.engine.workload import Pass, PassKind
 from sw_stack.models.architectures import GqaConfig, ModelConfig, MoeConfig, RopeConfig, RouterConfig, RouterKind
 
@@ -58,7 +60,7 @@ def random_pass(config: ModelConfig, rng: np.random.Generator, kind: PassKind | 
 
 
 def one_projection(tokens: int, inputs: int, outputs: int, tier: Tier) -> Dispatch:
-    """A stream of a single dense projection, both slices in ``tier``."""
+    """A stream of a single dense projection, both slices in ``tier``, output-parallel, on the published array."""
     records = np.zeros(1, RECORD)
     records["kernel"], records["precision"] = Kernel.PROJECTION, Precision.FULL
     records["msb_tier"] = records["lsb_tier"] = tier
@@ -66,4 +68,5 @@ def one_projection(tokens: int, inputs: int, outputs: int, tier: Tier) -> Dispat
     records["tokens"], records["inputs"], records["outputs"] = tokens, inputs, outputs
     records["after"] = records["weights_known"] = BEGIN
     records["msb_bytes"], records["lsb_bytes"] = inputs * outputs * 9 // 16, inputs * outputs // 2
+    tile(records, machine("elmoe3d-8gb").chip)
     return Dispatch(records, ("projection",))

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hw.errors import UserError
-from sw_stack.compiler.dispatch import BARRIER, BEGIN, Emitter, Kernel, Precision, Tier, load, save
+from sw_stack.compiler.dispatch import BARRIER, BEGIN, Kernel, Precision, Tier, load, save
+from sw_stack.compiler.emit import Emitter
 from sw_stack.compiler.graph import Projection, graph
+from sw_stack.compiler.placement import Placement
 from sw_stack.elastic.hb_share import HbShare
 from sw_stack.machines.catalogue import machine
 from sw_stack.machines.engine.engine import Engine
@@ -25,7 +27,7 @@ PAPER = ("qwen3-30b-a3b", "glm-4.7-flash", "deepseek-v2-lite", "gpt-oss-20b")
 
 
 def _emitter(config, has_hb=True, kv=None) -> Emitter:
-    return Emitter(graph(config), has_hb, HbShare(0, kv, 0))
+    return Emitter(graph(config), Placement(has_hb, HbShare(0, kv, 0)))
 
 
 @pytest.mark.parametrize("name", PAPER)

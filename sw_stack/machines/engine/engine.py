@@ -12,11 +12,12 @@ import numpy as np
 from cycle_model.counts import Counts
 from cycle_model.hb.transfer import REFRESHES, ROWS, bank_shape, new_banks
 from cycle_model.lpddr.extent import extent_timing
-from hw.errors import UserError, nearest
-from sw_stack.compiler.dispatch import Dispatch, Emitter, Kernel, Precision, Tier
-from sw_stack.compiler.graph import graph
+from hw.errors import UserError
+from sw_stack.compiler.compile import Compiler
+from sw_stack.compiler.dispatch import Dispatch, Kernel, Precision, Tier, is_product
+from sw_stack.compiler.mapping import PER_PROJECTION
 from sw_stack.elastic.hb_share import HbShare
-from sw_stack.machines.engine.lowering import PER_PROJECTION, Work, lower
+from sw_stack.machines.engine.lowering import Work, lower
 from sw_stack.machines.engine.schedule import FIELDS, NAMES, RESOURCES, Rates, Resource, critical_path, run
 from sw_stack.machines.engine.workload import Pass
 from sw_stack.machines.machine import Machine
@@ -32,7 +33,7 @@ class PassResult:
     busy_ns       resource -> ns of use (HB, array, vector unit: mean over PEs)
     counts        of all actions
     bytes_by      memory -> bytes read and written
-    mapping       parallel mapping that was used
+    dispatch, acts, work  the stream and its activities, for timelines
     dispatch, acts, work  the stream and its activities, for timelines
     """
 
@@ -42,7 +43,6 @@ class PassResult:
     busy_ns: dict[str, float]
     counts: Counts
     bytes_by: dict[str, float]
-    mapping: str
     dispatch: Dispatch
     acts: np.ndarray = field(repr=False)
     work: Work = field(repr=False)
@@ -79,13 +79,8 @@ class Engine:
     ) -> None:
         if machine.is_gpu:
             raise UserError(f"machine {machine.name} is a GPU, which a roofline times, not the engine")
-        known = [*machine.mappings, PER_PROJECTION]
-        if mapping is not None and mapping not in known:
-            raise UserError(f"unknown mapping {mapping!r} of machine {machine.name}; {nearest(mapping, known)}")
         self.machine, self.config = machine, config
-        self.graph = graph(config)
-        self.emitter = Emitter(self.graph, machine.has_hb, share or HbShare(0, None, 0))
-        self.mapping = mapping or (PER_PROJECTION if len(machine.mappings) > 1 else machine.mappings[0])
+        self.compiler = Compiler(machine, config, share, mapping)
         self.mapping_ns: dict[str, float] = {}
         self.clock_ns = 0.0
         self.lpddr = extent_timing(machine.lpddr)
@@ -110,18 +105,20 @@ class Engine:
             machine.near_memory is not None and machine.near_memory.blocks_external,
         )
 
+    @property
+    def mapping(self) -> str:
+        """How the compiler maps projections: one mapping for all, or per projection."""
+        return self.compiler.mapping
+
     def run(self, one: Pass, scale: dict[Resource, float] | None = None) -> PassResult:
         """Time ``one`` from now on. ``scale``: factors on the durations of resources, for slack studies."""
-        dispatch = self.emitter.emit(one)
-        if not self.mapping_ns and self.mapping == PER_PROJECTION:
-            self._compare_mappings(dispatch)
-        return self._time(dispatch, self.mapping, scale, self._banks)
+        return self.replay(self.compiler.compile(one).dispatch, scale)
 
     def replay(self, dispatch: Dispatch, scale: dict[Resource, float] | None = None) -> PassResult:
-        """Time a recorded stream from now on."""
+        """Time a stream from now on: one just compiled, recorded, or executed by the compiled runtime."""
         if not self.mapping_ns and self.mapping == PER_PROJECTION:
             self._compare_mappings(dispatch)
-        return self._time(dispatch, self.mapping, scale, self._banks)
+        return self._time(dispatch, scale, self._banks)
 
     def _compare_mappings(self, dispatch: Dispatch) -> None:
         r = dispatch.records
@@ -129,11 +126,12 @@ class Engine:
             return
         clock = self.clock_ns
         for mapping in (*self.machine.mappings, PER_PROJECTION):
-            self.mapping_ns[mapping] = self._time(dispatch, mapping, None, self._banks.copy()).ns
+            remapped = self.compiler.remapped(dispatch, mapping)
+            self.mapping_ns[mapping] = self._time(remapped, None, self._banks.copy()).ns
             self.clock_ns = clock
 
-    def _time(self, dispatch: Dispatch, mapping: str, scale: dict | None, banks: np.ndarray) -> PassResult:
-        work = lower(dispatch, self.machine, mapping)
+    def _time(self, dispatch: Dispatch, scale: dict | None, banks: np.ndarray) -> PassResult:
+        work = lower(dispatch, self.machine)
         factors = np.ones(RESOURCES)
         for resource, factor in (scale or {}).items():
             factors[resource] = factor
@@ -166,7 +164,6 @@ class Engine:
             _by_name(busy),
             counts,
             self._bytes(dispatch, work, near),
-            mapping,
             dispatch,
             acts,
             work,
@@ -193,7 +190,7 @@ class Engine:
         activates: int,
     ) -> Counts:
         r, chip, lpddr = dispatch.records, self.machine.chip, self.machine.lpddr
-        product = ((r["kernel"] == Kernel.PROJECTION) | (r["kernel"] == Kernel.EXPERT)) & ~near
+        product = is_product(r) & ~near
         refill = r["kernel"] == Kernel.REFILL
         tokens, macs = r["tokens"].astype(np.int64), r["outputs"].astype(np.int64) * r["inputs"]
         here = np.where(product, tokens * macs, 0)

@@ -1,12 +1,12 @@
-"""From dispatch records to the numbers that the schedule needs: tiles, bytes, cycles of array and vector unit.
+"""From dispatch records to the numbers that the schedule needs: bytes, cycles of array and vector unit.
 
-A tile is C outputs x K inputs (32 x K on the published array); gate and up of a column are one unit of work on one PE.
-Cycles are the closed forms of `cycle_model.pe.durations`, which the PE's RTL is tested against.
+Records say how a product is cut, shared out and mapped (`sw_stack.compiler.compile`); here that gets durations. Cycles
+are the closed forms of `cycle_model.pe.durations`, which the PE's RTL is tested against.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -14,13 +14,10 @@ import numpy as np
 from cycle_model.pe.durations import matmul, vector
 from hw.isa.encoding import Opcode
 from hw.params import ChipParams
-from sw_stack.compiler.dispatch import Dispatch, Kernel, Precision, Tier
-from sw_stack.compiler.kernels.expert import TOKEN_BLOCKS
-from sw_stack.compiler.kernels.matrix import projection_blocks
-from sw_stack.machines.machine import Machine
+from sw_stack.compiler.dispatch import Dispatch, Kernel, Precision, Tier, is_product
+from sw_stack.machines.machine import MAPPINGS, Machine
 
-K_BLOCK_GROUPS = 16
-"""Groups of a MATMUL command: K is blocked by 512, 16 tokens of which fill a quarter of the input memory."""
+_SPLIT = MAPPINGS.index("split")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,32 +53,29 @@ class Work:
     host_ns: np.ndarray
 
 
-def blocks_per_pass(chip: ChipParams, slices: int, expert: bool) -> int:
-    """Token blocks that the shipped kernels serve with one read of a tile's weights; for more they are read again."""
-    return TOKEN_BLOCKS if expert else projection_blocks(chip, slices)
-
-
 @lru_cache(maxsize=65536)
-def tile_cycles(chip: ChipParams, inputs: int, tokens: int, slices: int, most: int) -> int:
-    """Cycles in which the array is taken by one tile: every slice, K block and token block, ``most`` blocks a pass."""
+def tile_cycles(chip: ChipParams, inputs: int, tokens: int, slices: int, k_block: int, most: int) -> int:
+    """Cycles in which the array is taken by one tile: every slice, K block of ``k_block`` groups and token block,
+    ``most`` token blocks a pass."""
     blocks, groups = -(-tokens // chip.array.rows), -(-inputs // chip.array.group_size)
     whole, rest = divmod(blocks, most)
     cycles = 0
-    for first in range(0, groups, K_BLOCK_GROUPS):
-        here = min(K_BLOCK_GROUPS, groups - first)
+    for first in range(0, groups, k_block):
+        here = min(k_block, groups - first)
         cycles += whole * (matmul(chip, here, most).free + 1)
         if rest:
             cycles += matmul(chip, here, rest).free + 1
     return slices * cycles
 
 
-def _unit_cycles(chip: ChipParams, inputs: int, tokens: int, slices: int, shared: int, most: int) -> int:
+def _unit_cycles(chip: ChipParams, inputs: int, tokens: int, slices: int, shared: int, cut: tuple[int, int]) -> int:
     """Array cycles of one tile on its PE; ``shared`` of its slices go through every PE, each with its own tokens.
 
     A PE then works on all PEs' tiles, so that a tile counts once per PE; a token block is not filled by few tokens.
+    ``cut``: groups of a K block, token blocks of a pass.
     """
-    own = tile_cycles(chip, inputs, tokens, slices - shared, most) if slices > shared else 0
-    return own + (chip.pes * tile_cycles(chip, inputs, -(-tokens // chip.pes), shared, most) if shared else 0)
+    own = tile_cycles(chip, inputs, tokens, slices - shared, *cut) if slices > shared else 0
+    return own + (chip.pes * tile_cycles(chip, inputs, -(-tokens // chip.pes), shared, *cut) if shared else 0)
 
 
 @lru_cache(maxsize=65536)
@@ -101,32 +95,7 @@ def tile_vector_cycles(chip: ChipParams, tokens: int, slices: int, activated: bo
     return blocks * sum(vector(chip, op, rows) + 1 for op in ops)
 
 
-PER_PROJECTION = "per projection"
-"""As a mapping: of the machine's legal ones the faster for each record, by predicted time."""
-
-
-def lower(dispatch: Dispatch, machine: Machine, mapping: str) -> Work:
-    """Numbers of every record on ``machine`` (a processor) under a parallel mapping, or `PER_PROJECTION`."""
-    if mapping != PER_PROJECTION:
-        return _lower(dispatch, machine, mapping)
-    best, *others = (_lower(dispatch, machine, each) for each in machine.mappings)
-    least = _predicted_ns(best, machine)
-    for work in others:
-        ns = _predicted_ns(work, machine)
-        faster = ns < least  # ties: the first legal mapping
-        least = np.minimum(ns, least)
-        best = replace(
-            best,
-            far_passes=np.where(faster, work.far_passes, best.far_passes),
-            lpddr_bytes=np.where(faster, work.lpddr_bytes, best.lpddr_bytes),
-            extents=np.where(faster, work.extents, best.extents),
-            array_ns=np.where(faster, work.array_ns, best.array_ns),
-            out_bytes=np.where(faster, work.out_bytes, best.out_bytes),
-        )
-    return best
-
-
-def _predicted_ns(work: Work, machine: Machine) -> np.ndarray:
+def predicted_ns(work: Work, machine: Machine) -> np.ndarray:
     """Of each record alone: its slowest resource, all others hidden behind it. Mappings differ in array and link."""
     links, waves = machine.links, -(-work.units // machine.chip.pes)
     return np.maximum.reduce(
@@ -139,14 +108,13 @@ def _predicted_ns(work: Work, machine: Machine) -> np.ndarray:
     )
 
 
-def _lower(dispatch: Dispatch, machine: Machine, mapping: str) -> Work:
+def lower(dispatch: Dispatch, machine: Machine) -> Work:
+    """Numbers of every record on ``machine`` (a processor)."""
     r, chip = dispatch.records, machine.chip
-    pes, columns = chip.pes, chip.array.columns
-    product = (r["kernel"] == Kernel.PROJECTION) | (r["kernel"] == Kernel.EXPERT)
+    pes = chip.pes
+    product = is_product(r)
     activated = r["activated"] == 1
     slices = np.where(r["precision"] == Precision.FULL, 2, 1)
-    tiles = -(-r["outputs"].astype(np.int64) // columns)
-    units = np.where(product, np.where(activated, -(-tiles // 2), tiles), 0)
 
     msb_hb, lsb_hb = r["msb_tier"] == Tier.HB, r["lsb_tier"] == Tier.HB
     msb_far, lsb_far = r["msb_tier"] == Tier.LPDDR, r["lsb_tier"] == Tier.LPDDR
@@ -154,36 +122,38 @@ def _lower(dispatch: Dispatch, machine: Machine, mapping: str) -> Work:
     expert = r["kernel"] == Kernel.EXPERT
 
     # Slices that every PE works through for its own share of the tokens (mapping "split": LPDDR data-parallel).
-    apart = product & (mapping == "split")
+    apart = product & (r["mapping"] == _SPLIT)
     shared = apart * (msb_far.astype(np.int64) + lsb_far)
 
     # Weights are read once for as many tokens as the kernels serve in a pass.
-    most = np.ones(len(r), np.int64)
-    for of_expert in (False, True):
-        for n in (1, 2):
-            most[(expert == of_expert) & (slices == n)] = blocks_per_pass(chip, n, of_expert)
-    at_once = most * chip.array.rows
+    blocks = r["token_blocks"].astype(np.int64)
+    at_once = np.maximum(1, blocks * chip.array.rows)
     passes = np.where(product, -(-tokens // at_once), 1)
-    far_passes = np.where(apart, -(-(-(-tokens // pes)) // at_once), passes)
+    own_tokens = -(-tokens // pes)
+    far_passes = np.where(apart, -(-own_tokens // at_once), passes)
     hb_once = r["msb_bytes"] * msb_hb + r["lsb_bytes"] * lsb_hb
     far_once = r["msb_bytes"] * msb_far + r["lsb_bytes"] * lsb_far
     hb = hb_once * passes + r["hb_bytes"]
     far = far_once * far_passes + r["lpddr_bytes"]
 
     array_ns, vector_ns = np.zeros(len(r)), np.zeros(len(r))
-    keys = (r["inputs"].astype(np.int64) << 36 | tokens << 7)[product]
-    keys |= (expert << 6 | shared << 4 | slices << 1 | activated)[product]
+    keys = (r["inputs"].astype(np.int64) << 28 | tokens << 6)[product]
+    keys |= (r["k_block"].astype(np.int64) << 52 | blocks << 46 | shared << 4 | slices << 1 | activated)[product]
     if len(keys):
         distinct, inverse = np.unique(keys, return_inverse=True)
         clock = chip.hb.logic_ghz
         cycles = np.array(
             [
                 (
-                    _unit_cycles(chip, k, t, s, d, blocks_per_pass(chip, s, bool(e))) * (2 if a else 1),
+                    _unit_cycles(chip, k, t, s, d, cut) * (2 if a else 1),
                     tile_vector_cycles(chip, t, s, bool(a)),
                 )
-                for k, t, e, d, s, a in (
-                    (v >> 36, v >> 7 & (1 << 29) - 1, v >> 6 & 1, v >> 4 & 3, v >> 1 & 7, v & 1)
+                for cut, k, t, d, s, a in (
+                    (
+                        (v >> 52, v >> 46 & 63),
+                        *(v >> 28 & (1 << 18) - 1, v >> 6 & (1 << 22) - 1),
+                        *(v >> 4 & 3, v >> 1 & 7, v & 1),
+                    )
                     for v in distinct.tolist()
                 )
             ],
@@ -211,13 +181,12 @@ def _lower(dispatch: Dispatch, machine: Machine, mapping: str) -> Work:
             r["kernel"] == Kernel.ATTENTION, host.command_ns.value + r["macs"] / host.attention_macs_per_ns.value, 0.0
         ),
     )
-    first_pe = np.where(expert, r["expert"].astype(np.int64) * 7, 0) % pes
     extents = (msb_far & (r["msb_bytes"] > 0)).astype(np.int64) + (lsb_far & (r["lsb_bytes"] > 0))
     extents = np.maximum(extents * far_passes, np.where(far > 0, np.maximum(r["pieces"], 1), 0))
     near_ns, near_bytes, bus = _near(dispatch, machine, far_once, product & (hb == 0))
     return Work(
-        units,
-        first_pe,
+        r["units"].astype(np.int64),
+        r["first_pe"].astype(np.int64),
         passes,
         far_passes,
         hb.astype(np.float64),
