@@ -13,7 +13,7 @@ from hw.array.mac_array import MacArray
 from hw.array.pe_array import PeArray
 from hw.array.slice_mac import SliceMac
 from hw.array.weight_feed import WeightFeed
-from hw.die.axi_machine import AxiRegisters
+from hw.die.axi_machine import AxiMachine, AxiRegisters
 from hw.die.axi_memory import AxiMemory, on_chip
 from hw.die.links import ChunkLink
 from hw.memory.axi_bank import AxiBank
@@ -65,4 +65,16 @@ BLOCKS: dict[str, Block] = {
     ),
     "axi_bank": Block("AXI4 manager in place of an HB bank", lambda chip: AxiBank(chip.hb, chip.axi)),
     "pe": Block("processing element: sequencer, units, memories, array, HB controller", Pe),
+    "pe_axi": Block(
+        "the same with an AXI4 manager in place of the HB controller",
+        lambda chip: Pe(dataclasses.replace(chip, memory="axi")),
+    ),
+    "axi_machine": Block(
+        "two PEs at most with their banks on chip, behind AXI4-Lite and AXI4",
+        lambda chip: AxiMachine(dataclasses.replace(chip, pes=min(chip.pes, 2), hb=on_chip(chip.hb))),
+    ),
+    "hbm_machine": Block(
+        "two PEs at most, each with an AXI4 manager to a memory of its own, behind AXI4-Lite",
+        lambda chip: AxiMachine(dataclasses.replace(chip, pes=min(chip.pes, 2), memory="axi")),
+    ),
 }

@@ -10,6 +10,7 @@ from amaranth.lib import data
 
 from hw.errors import UserError
 from hw.isa import HbCommand
+from hw.isa.counters import counters_of
 from hw.isa.encoding import PeError, Unit, to_words
 from hw.isa.program import Chunk, PeProgram
 from hw.isa.result import PeFault
@@ -49,7 +50,8 @@ class PeBench:
     Parameters
     ----------
     program : PeProgram
-        For a chip without ECC in its HB bank; UserError otherwise.
+        For a chip without ECC in its HB bank; UserError otherwise. With ``chip.memory`` "axi" the PE has no HB pins:
+        the memory is somebody else's, ``device`` holds what it should hold at first, and nothing is ``refilled``.
 
     Members
     -------
@@ -82,7 +84,9 @@ class PeBench:
         self._dispatch = deque(program.dispatch)
         self._answers: deque[int] = deque()
         self._asked = 0
-        self._pins = {"pins__read_data": self.device.poison[0]}
+        self._has_pins = program.chip.memory == "hb"
+        self._counters = CounterValues(counters_of(program.chip.memory))
+        self._pins = {"pins__read_data": self.device.poison[0]} if self._has_pins else {}
         self._queued: dict[int, deque] = {unit: deque() for unit in Unit}
         self._started: dict[int, deque] = {unit: deque() for unit in Unit}
         self._open_row = 0
@@ -143,6 +147,11 @@ class PeBench:
         self.see_commands(
             self._cycle, out["trace__pushed"], out["trace__instruction"], out["trace__start"], out["trace__done"]
         )
+        if self._has_pins:
+            self._step_bank(out)
+        self._cycle += 1
+
+    def _step_bank(self, out: dict[str, int]) -> None:
         word, _ = self.device.step(
             out["pins__tick"], out["pins__command"], out["pins__row"], out["pins__column"], out["pins__write_data"]
         )
@@ -151,7 +160,6 @@ class PeBench:
             self._open_row = out["pins__row"]
         elif out["pins__command"] == HbCommand.WRITE:
             self.refilled.add((self._open_row, out["pins__column"]))
-        self._cycle += 1
 
     def see_request(self, payload: int) -> None:
         """A HOST request is taken."""
@@ -179,7 +187,7 @@ class PeBench:
         fields = unpacked(PeStatus(), status)
         if fields["error"]:
             self.error = PeFault(PeError(fields["error"]), Unit(fields["unit"]), fields["instruction"])
-        self.counters = unpacked(CounterValues(), counters)
+        self.counters = unpacked(self._counters, counters)
 
     def hb_columns(self) -> dict[int, int]:
         """Data columns of the image and those refilled: what they hold."""

@@ -33,10 +33,14 @@ class VerilogPe:
             if self._driven.get(name) != value:
                 self._inputs[name].value = self._driven[name] = value
 
+    def _reset_values(self) -> dict[str, int]:
+        """Inputs that are not 0 from reset on."""
+        return {}
+
     async def _load(self, bench: PeBench) -> None:
         """Fill IM and DM while reset is held, so that everything else counts from its release."""
         self._driven = {}
-        self._drive(dict.fromkeys(self._inputs, 0))
+        self._drive(dict.fromkeys(self._inputs, 0) | self._reset_values())
         self._dut.rst.value = 1
         for descriptor, address, word in bench.load_words():
             self._drive({"load__en": 1, "load__descriptor": descriptor, "load__address": address, "load__data": word})
