@@ -6,20 +6,27 @@ import numpy as np
 import pytest
 
 from cycle_model.hb import REQUEST, Traffic, fast
+from cycle_model.hb.stream import with_row_bytes
 from cycle_model.hb.transfer import IDLE, REFRESHES, ROWS, bank_shape, new_banks, transfer
 from hw.errors import UserError
 from hw.params import HbParams
 
 
+@pytest.mark.parametrize("row_bytes", [None, 2048])
 @pytest.mark.parametrize("postpone", [0, 5])
 @pytest.mark.parametrize("seed", range(4))
-def test_done_cycles_and_counts_equal_the_fast_model(seed, postpone):
-    """Reads and writes of 1 to 1,500 columns at random cycles on the published bank: every idle cycle is equal."""
+def test_done_cycles_and_counts_equal_the_fast_model(seed, postpone, row_bytes):
+    """Reads and writes of 1 to 1,500 columns at random cycles on the published bank, and on one with short rows.
+
+    Pauses go from none to some fifty refreshes; every idle cycle is equal.
+    """
     rng = np.random.default_rng(seed)
     params = HbParams(refresh_postpone=postpone)
+    if row_bytes:
+        params = with_row_bytes(params, row_bytes)
     n = 300
     requests = np.zeros(n, REQUEST)
-    requests["cycle"] = np.cumsum(rng.integers(0, 6000, n))
+    requests["cycle"] = np.cumsum(rng.integers(0, 6000, n) * rng.choice([1, 1, 1, 1, 30], n))
     requests["row"] = rng.integers(0, params.rows - 8, n)
     requests["column"] = rng.integers(0, params.data_columns, n)
     requests["columns"] = rng.integers(1, 1500, n)
