@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,7 +87,7 @@ def command(
     if explain:
         notes["phases"] = {}
         for cell in cells:
-            recorder, server = _record(cell.key.method, model, dataset, batch, made, settings)
+            recorder, server = _record(cell.key, made, settings)
             notes["phases"][cell.key.method] = _explain(out, cell.key.method, made, recorder)
             notes["phases"][cell.key.method] |= _metrics(out, server, recorder)
     if arrivals is not None:
@@ -95,7 +96,7 @@ def command(
         notes["arrivals"] = _open_loop(out, [cell.key for cell in cells], made, settings, Arrivals(arrivals, requests))
     written = []
     if timeline:
-        written.append(_timeline(timeline, best.key.method, model, dataset, batch, made, settings))
+        written.append(_timeline(timeline, best.key, made, settings))
     if json_path:
         config = {"model": model, "machine": machine, "batch": batch, "dataset": dataset, "method": method}
         config |= {"rounds": rounds, "tree": tree, "trace": where, "acceptance": acceptance}
@@ -180,34 +181,13 @@ def _shares(values: dict[str, float], least: float = 0.005) -> str:
     return ", ".join(f"{name} {100 * value:.0f} %" for value, name in shown)
 
 
-def _record(method: str, model: str, dataset: str, batch: int, machine: Machine, settings: Settings) -> PhaseRecorder:
+def _record(key: CellKey, machine: Machine, settings: Settings) -> tuple[PhaseRecorder, Server]:
     """A few rounds again, with every pass kept by phase."""
-    from sw_stack.comparison.cell import CellKey
-    from sw_stack.comparison.evaluate import acceptance_for, architecture, routing
+    from sw_stack.comparison.evaluate import server_of, serving_of
     from sw_stack.comparison.phases import PhaseRecorder
-    from sw_stack.machines.engine.timer import MachineTimer
-    from sw_stack.workloads.datasets import dataset as dataset_of
-    from sw_stack.workloads.serving import Server
-    from sw_stack.workloads.serving_types import Serving
 
-    config, data = architecture(model), dataset_of(dataset)
-    serving = Serving(
-        batch=batch,
-        prompt_tokens=data.prompt_tokens,
-        output_tokens=data.output_tokens,
-        rounds=min(settings.rounds, EXPLAIN_ROUNDS),
-        method=method,
-        shape=settings.tree,
-        mode=settings.mode,
-        allocation=settings.allocation,
-        corner=settings.corner,
-        seed=settings.seed,
-    )
-    timer = MachineTimer(machine, config)
-    recorder = PhaseRecorder(timer)
-    acceptance = acceptance_for(CellKey(model, dataset, batch, machine.name, method), settings)
-    server = Server(machine, config, routing(model, settings), acceptance, serving, recorder)
-    timer.share = server.share
+    few = replace(settings, rounds=min(settings.rounds, EXPLAIN_ROUNDS))
+    server, recorder = server_of(key, machine, few, serving_of(key, machine, few), PhaseRecorder)
     for _ in server.run():
         pass
     return recorder, server
@@ -313,14 +293,12 @@ def _open_loop(out, keys: list[CellKey], machine: Machine, settings: Settings, a
     return document
 
 
-def _timeline(
-    path: Path, method: str, model: str, dataset: str, batch: int, machine: Machine, settings: Settings
-) -> Path:
+def _timeline(path: Path, key: CellKey, machine: Machine, settings: Settings) -> Path:
     from sw_stack.machines.engine.timeline import events, to_json
 
     if machine.is_gpu:
         raise UserError(f"--timeline must be given for a processor, not the GPU {machine.name}")
-    recorder, _ = _record(method, model, dataset, batch, machine, settings)
+    recorder, _ = _record(key, machine, settings)
     parts = []
     for number, ((kind, own), phase) in enumerate(recorder.phases.items()):
         if own:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,7 +15,6 @@ from hw.errors import UserError
 from sw_stack.comparison.cell import STATIC, CellKey, CellResult
 from sw_stack.elastic.time_predictor import PassWork
 from sw_stack.elastic.tree import TreeShape
-from sw_stack.machines.capacity import fit
 from sw_stack.machines.energy import energy_table
 from sw_stack.machines.engine.timer import MachineTimer
 from sw_stack.machines.gpu import gpu_energy
@@ -26,11 +27,14 @@ from sw_stack.workloads.acceptance import Acceptance, acceptance_of, constant
 from sw_stack.workloads.datasets import dataset as dataset_of
 from sw_stack.workloads.generator import generate
 from sw_stack.workloads.generator_presets import PRESETS, preset
-from sw_stack.workloads.pass_work import gpu_bytes, kv_bytes_per_position
-from sw_stack.workloads.serving import Server
+from sw_stack.workloads.metrics import fits
+from sw_stack.workloads.pass_work import gpu_bytes
+from sw_stack.workloads.requests import Arrivals
+from sw_stack.workloads.serving import Server, Timer
 from sw_stack.workloads.serving_types import Round, Serving
 from sw_stack.workloads.trace import Trace, read_trace
 
+TimerKind = TypeVar("TimerKind", bound=Timer)
 TRACE_SEQUENCES, TRACE_TOKENS = 96, 160
 """Generated routing that a batch of up to 64 sequences reads from; sequences wrap round."""
 PUBLISHED_LOCALITY = frozenset({("qwen3-30b-a3b", "gsm8k"), ("qwen3-30b-a3b", "humaneval")})
@@ -105,25 +109,15 @@ def acceptance_for(key: CellKey, settings: Settings) -> Acceptance | None:
     return acceptance_of(key.method, key.model, key.dataset)
 
 
-def evaluate(
-    key: CellKey,
-    machine: Machine,
-    settings: Settings,
-    prices: dict[str, Sourced] | None = None,
-) -> CellResult:
-    """Run the cell. ``prices`` replace entries of the energy table."""
-    config = architecture(key.model)
+def serving_of(key: CellKey, machine: Machine, settings: Settings, arrivals: Arrivals | None = None) -> Serving:
+    """What the cell serves: the settings' rounds in the steady state, or all requests of ``arrivals``."""
     data = dataset_of(key.dataset)
-    kv = key.batch * (data.prompt_tokens + data.output_tokens) * kv_bytes_per_position(config)
-    space = fit(machine, config, kv)
-    if not space.fits:
-        return CellResult(key=key, fits=False, reason=str(space))
-    acceptance = acceptance_for(key, settings)
-    serving = Serving(
+    return Serving(
         batch=key.batch,
         prompt_tokens=data.prompt_tokens,
         output_tokens=data.output_tokens,
-        rounds=settings.rounds,
+        rounds=None if arrivals else settings.rounds,
+        arrivals=arrivals,
         method=key.method,
         shape=settings.tree,
         mode=settings.mode,
@@ -131,9 +125,36 @@ def evaluate(
         corner=settings.corner,
         seed=settings.seed,
     )
+
+
+def server_of(
+    key: CellKey,
+    machine: Machine,
+    settings: Settings,
+    serving: Serving,
+    around: Callable[[MachineTimer], TimerKind] = lambda timer: timer,
+) -> tuple[Server, TimerKind]:
+    """A server of ``serving``, and what times its passes: the engine or a GPU's roofline, wrapped by ``around``."""
+    config = architecture(key.model)
     timer = MachineTimer(machine, config)
-    server = Server(machine, config, routing(key.model, settings), acceptance, serving, timer)
-    timer.share = server.share
+    used = around(timer)
+    server = Server(machine, config, routing(key.model, settings), acceptance_for(key, settings), serving, used)
+    timer.share, timer.draft_share = server.share, server.draft_share
+    return server, used
+
+
+def evaluate(
+    key: CellKey,
+    machine: Machine,
+    settings: Settings,
+    prices: dict[str, Sourced] | None = None,
+) -> CellResult:
+    """Run the cell. ``prices`` replace entries of the energy table."""
+    config, serving = architecture(key.model), serving_of(key, machine, settings)
+    space = fits(machine, config, serving)
+    if not space.fits:
+        return CellResult(key=key, fits=False, reason=str(space))
+    server, timer = server_of(key, machine, settings, serving)
     rounds = list(server.run())
     seconds = np.array([r.seconds for r in rounds])
     tokens = np.array([r.tokens for r in rounds], np.float64)
@@ -168,7 +189,7 @@ def evaluate(
         bytes_by={name: value / total for name, value in sums.bytes_by.items() if value > 0},
         utilisation={name: ns / sums.ns for name, ns in sums.busy_ns.items()},
         slice_macs=float(sums.slice_macs / total),
-        assumed=assumed_inputs(key, acceptance, settings),
+        assumed=assumed_inputs(key, server.acceptance, settings),
         reason=rounds[-1].decision.reason,
         policy={"drafting": key.method, "tree": str(settings.tree) if drafted else "none"}
         | ({"HB": server.allocation_reason} if machine.has_hb else {})

@@ -7,15 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sw_stack.comparison.cell import CellKey
-from sw_stack.comparison.evaluate import Settings, acceptance_for, architecture, routing
+from sw_stack.comparison.evaluate import Settings, architecture, server_of, serving_of
 from sw_stack.machines.capacity import require_fit
-from sw_stack.machines.engine.timer import MachineTimer
 from sw_stack.machines.machine import Machine
-from sw_stack.workloads.datasets import dataset
 from sw_stack.workloads.metrics import fits
 from sw_stack.workloads.requests import Arrivals, Request
-from sw_stack.workloads.serving import Server
-from sw_stack.workloads.serving_types import Serving
 
 PERCENTILES = (50, 90, 99)
 
@@ -53,24 +49,9 @@ class OpenLoop:
 
 def serve(key: CellKey, machine: Machine, settings: Settings, arrivals: Arrivals) -> OpenLoop:
     """Serve ``arrivals`` with at most ``key.batch`` sequences at once; UserError where the model does not fit."""
-    config, data = architecture(key.model), dataset(key.dataset)
-    serving = Serving(
-        batch=key.batch,
-        prompt_tokens=data.prompt_tokens,
-        output_tokens=data.output_tokens,
-        rounds=None,
-        arrivals=arrivals,
-        method=key.method,
-        shape=settings.tree,
-        mode=settings.mode,
-        allocation=settings.allocation,
-        corner=settings.corner,
-        seed=settings.seed,
-    )
-    require_fit(fits(machine, config, serving))
-    timer = MachineTimer(machine, config)
-    server = Server(machine, config, routing(key.model, settings), acceptance_for(key, settings), serving, timer)
-    timer.share = server.share
+    serving = serving_of(key, machine, settings, arrivals)
+    require_fit(fits(machine, architecture(key.model), serving))
+    server, _ = server_of(key, machine, settings, serving)
     sizes = [len(one.new_tokens) for one in server.run()]
     tokens = sum(request.output_tokens for request in server.requests)
     return OpenLoop(key, arrivals, tuple(server.requests), server.clock_s, tokens, float(np.mean(sizes)))

@@ -34,6 +34,13 @@ class HbShare:
         kept = min(kv, left)
         return cls(dense, kept, (left - kept) // moe_layers)
 
+    def divided(self, part: float) -> tuple[HbShare, HbShare]:
+        """This share with ``part`` of its room for keys and values, and the share of a drafter: the rest of that."""
+        if self.kv is None:
+            return self, HbShare(0, None, 0)
+        own = int(self.kv * part)
+        return HbShare(self.dense, own, self.expert), HbShare(0, self.kv - own, 0)
+
     def spilled(self, kv_bytes: float) -> float:
         """Of ``kv_bytes`` of keys and values those in LPDDR."""
         return 0 if self.kv is None else max(0, kv_bytes - self.kv)

@@ -11,8 +11,8 @@ MSB slice: 4.5 bits per weight, 4.0 for an LSB slice. Per method:
   part; other experts of the copy come from LPDDR, and so do all experts of the target;
 * small model, EAGLE head: their own weights (INT8) from HB.
 
-Keys and values that HB has no room for are read from LPDDR (``hb_share``). The embedding's few rows, activations and
-the drafters' own caches are left out.
+Keys and values that HB has no room for are read from LPDDR (``hb_share``). The embedding's few rows and activations are
+left out; a drafter's own cache counts where `TrafficMeter.own_kv` says how large it is.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ class TrafficMeter:
     draft_reads  how the drafter reads weights; None where nothing is drafted
     own_weights  of the drafter
     share        of HB
+    own_kv       bytes of the drafter's own keys and values per byte of the target's
 
     most_kv_bytes, most_spilled_bytes  keys and values of all sequences at their largest, and the part in LPDDR
     """
@@ -85,6 +86,7 @@ class TrafficMeter:
     draft_reads: WeightReads | None
     own_weights: int
     share: HbShare
+    own_kv: float = 0.0
     draft: PassWork = field(default_factory=PassWork)
     verify: PassWork = field(default_factory=PassWork)
     refill_bytes: int = 0
@@ -108,11 +110,16 @@ class TrafficMeter:
         """Dense bytes of a draft pass."""
         return (WHOLE_BYTES if self._dense_slices == 2 else MSB_BYTES) * self.dense_weights
 
+    def _own_draft(self, tokens: int, kv_bytes: float) -> PassWork:
+        """A pass of a drafter with a model of its own; its cache spills as the target's does."""
+        spilled = self.share.spilled(kv_bytes)
+        near = self.own_weights * WHOLE_BYTES + self.own_kv * (kv_bytes - spilled)
+        return PassWork(near, self.own_kv * spilled, 2.0 * tokens * self.own_weights)
+
     def add_draft(self, one: DraftPass, kv_bytes: int) -> None:
         """Account a draft pass; ``kv_bytes`` of keys and values are read with it."""
         if self.draft_reads is WeightReads.OWN:
-            macs = 2.0 * one.tokens * self.own_weights
-            self.draft += PassWork(self.own_weights * WHOLE_BYTES, 0.0, macs)
+            self.draft += self._own_draft(one.tokens, kv_bytes)
             return
         counts = count_chosen(one.routing, self.config.experts)
         used, resident = counts > 0, self.hot_set.resident[:, :, 0]
@@ -174,7 +181,7 @@ class TrafficMeter:
     def expected_draft(self, tokens: int, kv_bytes: float) -> PassWork:
         """Work of a draft pass over ``tokens``."""
         if self.draft_reads is WeightReads.OWN:
-            return PassWork(self.own_weights * WHOLE_BYTES, 0.0, 2.0 * tokens * self.own_weights)
+            return self._own_draft(tokens, kv_bytes)
         usage = self.hot_set.usage
         held = self.hot_set.resident[:, :, 0]
         if self.draft_reads.resident_only:  # the same k, among residents only

@@ -33,6 +33,12 @@ def small_model(target: ModelConfig) -> ModelConfig:
     return _dense(target, SMALL_LAYERS, SMALL_HIDDEN, SMALL_FFN, SMALL_HEADS, SMALL_KV_HEADS, target.vocab)
 
 
+def draft_model(method: str, target: ModelConfig) -> ModelConfig | None:
+    """The draft model that ``method`` keeps beside ``target``; None where it has none of its own."""
+    made = {"eagle": eagle_head, "slm": small_model}.get(method)
+    return made(target) if made else None
+
+
 def _dense(
     target: ModelConfig, layers: int, hidden: int, ffn: int, heads: int, kv_heads: int, vocabulary: int
 ) -> ModelConfig:

@@ -8,24 +8,27 @@ from sw_stack.elastic.traffic import MSB_BYTES, matrix_weights
 from sw_stack.machines.capacity import Fit, fit, weight_bytes
 from sw_stack.machines.machine import Machine
 from sw_stack.models.architectures import ModelConfig
-from sw_stack.workloads.draft_models import eagle_head, small_model
+from sw_stack.workloads.draft_models import draft_model
 from sw_stack.workloads.pass_work import kv_bytes_per_position
 from sw_stack.workloads.serving import Server, Timer
 from sw_stack.workloads.serving_types import Serving
 
 
 def fits(machine: Machine, config: ModelConfig, serving: Serving, precision: str | None = None) -> Fit:
-    """Weights, KV of all positions and what the drafting method stores of its own, against the machine's memory.
+    """Weights, KV of all positions and what the drafting method stores of its own (its model and KV), against the
+    machine's memory.
 
     A 4-bit target is its own 4-bit copy. ``precision``: None = the machine's.
     """
     precision = precision or machine.precision
-    kv = serving.batch * (serving.prompt_tokens + serving.output_tokens) * kv_bytes_per_position(config)
+    positions = serving.batch * (serving.prompt_tokens + serving.output_tokens)
+    kv = positions * kv_bytes_per_position(config)
     extra = 0.0
     if serving.method == "quant" and precision == "int8":
         extra = matrix_weights(config) * MSB_BYTES
-    elif serving.method in ("eagle", "slm"):
-        extra = weight_bytes((eagle_head if serving.method == "eagle" else small_model)(config))
+    drafter = draft_model(serving.method, config)
+    if drafter is not None:
+        extra = weight_bytes(drafter) + positions * kv_bytes_per_position(drafter)
     return fit(machine, config, kv, precision, extra)
 
 

@@ -29,7 +29,7 @@ class Residency:
     ----------
     machine, config, serving, share : as of the server
     predictor : of time
-    own_weights : of the drafter
+    own_weights, own_kv : of the drafter, as `TrafficMeter` has them
 
     Attributes
     ----------
@@ -44,9 +44,10 @@ class Residency:
         share: HbShare,
         predictor: MachinePredictor,
         own_weights: int,
+        own_kv: float,
     ) -> None:
         self.machine, self.config, self.serving, self.share = machine, config, serving, share
-        self.predictor, self.own_weights = predictor, own_weights
+        self.predictor, self.own_weights, self.own_kv = predictor, own_weights, own_kv
         self.shape = TreeShape(0) if serving.method == "none" else serving.shape
         self.reason = ""
 
@@ -82,7 +83,9 @@ class Residency:
 
     def _seconds_per_token(self, hot_set: HotSet, kv_bytes: int, acceptance: Acceptance | None) -> float:
         """With the acceptance at the share of uses that this set covers, since no round has been measured yet."""
-        meter = TrafficMeter(self.config, hot_set, READS[self.serving.method], self.own_weights, self.share)
+        meter = TrafficMeter(
+            self.config, hot_set, READS[self.serving.method], self.own_weights, self.share, self.own_kv
+        )
         scheduler = DepthScheduler(self.serving.mode, self.shape, self.predictor, meter)
         expected = SpeculationStatistics(1, self.shape.depth)
         if acceptance is not None:

@@ -27,7 +27,7 @@ from sw_stack.machines.engine.workload import Pass, PassKind
 from sw_stack.machines.machine import Machine
 from sw_stack.models.architectures import ModelConfig
 from sw_stack.workloads.acceptance import Acceptance
-from sw_stack.workloads.draft_models import eagle_head, small_model
+from sw_stack.workloads.draft_models import draft_model
 from sw_stack.workloads.pass_work import READS, MachinePredictor, WorkOfPasses, expert_share, kv_bytes_per_position
 from sw_stack.workloads.requests import Request
 from sw_stack.workloads.residency import Residency
@@ -78,13 +78,15 @@ class Server:
         self.machine, self.config, self.acceptance, self.serving = machine, config, acceptance, serving
         self.shape = TreeShape(0) if serving.method == "none" else serving.shape
         self.reads = READS[serving.method]
-        self.draft_config = {"eagle": eagle_head, "slm": small_model}.get(serving.method, lambda _: None)(config)
+        self.draft_config = draft_model(serving.method, config)
         own = matrix_weights(self.draft_config) if self.draft_config else 0
+        kv, own_kv = (kv_bytes_per_position(each) if each else 0 for each in (config, self.draft_config))
         self._rng = np.random.default_rng([serving.seed, 3])
         self.source = RoutingSource(trace, sum(config.moe_layers), config.experts, serving.batch, serving.seed)
-        self.share = self._share(resident_bytes(config, self.reads, own))
+        whole = self._share(resident_bytes(config, self.reads, own), kv + own_kv)
+        self.share, self.draft_share = whole.divided(kv / (kv + own_kv))
         self._work = WorkOfPasses(config, self.share)
-        self._draft_work = WorkOfPasses(self.draft_config, HbShare(0, None, 0)) if self.draft_config else None
+        self._draft_work = WorkOfPasses(self.draft_config, self.draft_share) if self.draft_config else None
         self.predictor = MachinePredictor(machine, expert_share(config))
         self._timer = timer
         self.statistics = SpeculationStatistics(serving.batch, self.shape.depth)
@@ -92,9 +94,9 @@ class Server:
         self.clock_s = 0.0
         self._waiting = serving.arrivals.requests(serving) if serving.arrivals else []
         self._slots = Slots.of(serving, self._rng)
-        self._residency = Residency(machine, config, serving, self.share, self.predictor, own)
+        self._residency = Residency(machine, config, serving, self.share, self.predictor, own, own_kv / kv)
         self.hot_set = self._hot_set()
-        self.meter = TrafficMeter(config, self.hot_set, self.reads, own, self.share)
+        self.meter = TrafficMeter(config, self.hot_set, self.reads, own, self.share, own_kv / kv)
         self.scheduler = DepthScheduler(serving.mode, self.shape, self.predictor, self.meter)
         self._counts = np.zeros(self.hot_set.resident.shape[:2], np.int64)
         self._counted_tokens = self._counted_passes = 0
@@ -106,11 +108,12 @@ class Server:
 
     # --- begin ---------------------------------------------------------------------------------------------
 
-    def _share(self, dense: int) -> HbShare:
+    def _share(self, dense: int, kv_per_position: int) -> HbShare:
+        """HB for ``dense`` bytes of weights, keys and values of target and drafter, experts with the rest."""
         s, moe_layers = self.serving, sum(self.config.moe_layers)
         if not self.machine.has_hb:
             return HbShare(dense, None, 0)
-        kv = s.batch * (s.prompt_tokens + s.output_tokens) * kv_bytes_per_position(self.config)
+        kv = s.batch * (s.prompt_tokens + s.output_tokens) * kv_per_position
         return HbShare.of_capacity(self.machine.hb_capacity_bytes, dense, kv, moe_layers)
 
     def _hot_set(self) -> HotSet:
@@ -166,15 +169,11 @@ class Server:
             tokens = np.full(len(slots), len(nodes))
             kv = self._slots.kv[slots] + (1 + (level - 1) * self.shape.width if level else 0)
             if self.draft_config is not None:
-                empty = np.zeros((0, 0), np.int64)
-                one = Pass(
-                    kind=PassKind.DECODE,
-                    tokens=tokens,
-                    kv_lengths=kv,
-                    expert_tokens=empty,
-                    resident=np.zeros((0, 0, 2), np.bool_),
-                )
-                steps.append(self._step(self.draft_config, one, self._draft_work))
+                if level == 0:  # with the root what was committed since the last draft: its cache has none of that
+                    tokens = self._slots.unread[slots]
+                    kv = kv + 1 - tokens
+                    self._slots.unread[slots] = 0
+                steps.append(self._own_step(PassKind.DECODE, tokens, kv, len(nodes) * len(slots)))
                 continue
             choices = self.source.choices(slots, nodes)
             self._count(choices)
@@ -196,6 +195,18 @@ class Server:
                     one = self._replaced(one)
             steps.append(self._step(self.config, one, self._work))
         return steps, float(np.mean(mass)) if mass else 1.0
+
+    def _own_step(self, kind: PassKind, tokens: np.ndarray, kv: np.ndarray, output_tokens: int | None) -> Step:
+        """A pass of the drafter's own dense model."""
+        one = Pass(
+            kind=kind,
+            tokens=tokens,
+            kv_lengths=kv,
+            expert_tokens=np.zeros((0, 0), np.int64),
+            resident=np.zeros((0, 0, 2), np.bool_),
+            output_tokens=output_tokens,
+        )
+        return self._step(self.draft_config, one, self._draft_work)
 
     def _tree_offsets(self, depth: int) -> np.ndarray:
         """Trace tokens, after the newest, whose routing the root and the nodes of a tree take."""
@@ -307,6 +318,8 @@ class Server:
                 resident=self.hot_set.resident.copy(),
             )
             steps.append(self._step(self.config, one, self._work))
+            if self.draft_config is not None:
+                steps.append(self._own_step(PassKind.PREFILL, one.tokens, one.kv_lengths, None))
             request.first_token_s = self.clock_s
             self.source.advance(np.array([slot]), np.array([request.prompt_tokens]))
             self._slots.occupy(slot, request.prompt_tokens, request.output_tokens - 1, request)

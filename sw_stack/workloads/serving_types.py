@@ -110,10 +110,14 @@ class Round:
 
 @dataclass
 class Slots:
-    """The batch's places: positions in the cache, tokens still to come, whether a request is in it, and which."""
+    """The batch's places: positions in the cache, tokens still to come, whether a request is in it, and which.
+
+    unread  committed tokens that a drafter's own cache does not hold yet, the newest among them
+    """
 
     kv: np.ndarray
     left: np.ndarray
+    unread: np.ndarray
     active: np.ndarray
     request: list[Request | None]
 
@@ -122,17 +126,20 @@ class Slots:
         """Empty where requests arrive; else all taken, anywhere in their output."""
         n = serving.batch
         if serving.arrivals:
-            return cls(np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.bool_), [None] * n)
+            zeros = np.zeros(n, np.int64)
+            return cls(zeros, zeros.copy(), zeros + 1, np.zeros(n, np.bool_), [None] * n)
         done = rng.integers(0, serving.output_tokens, n)
-        return cls(serving.prompt_tokens + done, serving.output_tokens - done, np.ones(n, np.bool_), [None] * n)
+        left = serving.output_tokens - done
+        return cls(serving.prompt_tokens + done, left, np.ones(n, np.int64), np.ones(n, np.bool_), [None] * n)
 
     def occupy(self, slot: int, kv: int, left: int, request: Request | None = None) -> None:
         """A request with ``kv`` positions in the cache and ``left`` tokens to come takes a slot."""
-        self.kv[slot], self.left[slot] = kv, left
+        self.kv[slot], self.left[slot], self.unread[slot] = kv, left, 1
         self.active[slot], self.request[slot] = True, request
 
     def commit(self, slots: np.ndarray, new: np.ndarray) -> np.ndarray:
         """New tokens of ``slots``; returns the slots that have all of theirs."""
         self.kv[slots] += new
+        self.unread[slots] += new
         self.left[slots] -= new
         return slots[self.left[slots] == 0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hw.errors import UserError
-from sw_stack.comparison import open_loop
+from sw_stack.comparison import evaluate
 from sw_stack.comparison.cell import CellKey
 from sw_stack.comparison.evaluate import Settings
 from sw_stack.comparison.open_loop import OpenLoop, serve
@@ -28,7 +28,7 @@ def test_percentiles_by_hand():
 
 def test_load_costs_latency(monkeypatch):
     """The same six requests: all at once share the machine and wait longer than far apart, and give more tokens/s."""
-    monkeypatch.setattr(open_loop, "dataset", lambda _: Dataset("short", "test", 16, 6))
+    monkeypatch.setattr(evaluate, "dataset_of", lambda _: Dataset("short", "test", 16, 6))
     rare, rush = (serve(KEY, machine("elmoe3d-4gb"), Settings(seed=2), Arrivals(rate, 6)) for rate in (0.01, 1e6))
     assert len(rare.requests) == len(rush.requests) == 6
     assert rare.tokens == rush.tokens == 36

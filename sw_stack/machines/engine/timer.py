@@ -35,6 +35,7 @@ class MachineTimer:
 
     Attributes
     ----------
+    share, draft_share : of HB, of the target and of a drafter with a model of its own
     totals : of all passes so far
     last : the engine's last result; None on a GPU
     """
@@ -43,6 +44,7 @@ class MachineTimer:
         self, machine: Machine, target: ModelConfig, share: HbShare | None = None, mapping: str | None = None
     ) -> None:
         self.machine, self.target, self.share, self.mapping = machine, target, share, mapping
+        self.draft_share: HbShare | None = None
         self.totals = Totals()
         self.last: PassResult | None = None
         self._engines: dict[int, Engine] = {}
@@ -55,7 +57,7 @@ class MachineTimer:
 
     def _engine(self, config: ModelConfig) -> Engine:
         if id(config) not in self._engines:
-            share = self.share if config is self.target else None
+            share = self.share if config is self.target else self.draft_share
             self._engines[id(config)] = Engine(self.machine, config, share, self.mapping)
         return self._engines[id(config)]
 
