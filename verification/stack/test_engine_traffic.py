@@ -16,11 +16,13 @@ from sw_stack.compiler.dispatch import Dispatch, Kernel, Precision, Tier
 from sw_stack.compiler.expert_program import Expert, ExpertWork, expert_ffn_program
 from sw_stack.compiler.kernels.matrix import projection_blocks
 from sw_stack.compiler.projection_program import projection_program
+from sw_stack.compiler.tiling import tile
 from sw_stack.elastic.hb_share import HbShare
 from sw_stack.machines.catalogue import machine
 from sw_stack.machines.energy import energy_table
 from sw_stack.machines.engine.engine import Engine
 from sw_stack.machines.engine.workload import PassKind
+from sw_stack.machines.machine import MAPPINGS
 from sw_stack.workloads.pass_work import kv_bytes_per_position
 from verification.bench.engine_passes import one_projection, random_pass, small_model
 
@@ -28,7 +30,9 @@ CHIP = chip_of("8gb")
 
 
 def _engine_bytes(stream: Dispatch, mapping: str = "output-parallel") -> dict[str, float]:
-    return Engine(machine("elmoe3d-8gb"), small_model(), mapping=mapping).replay(stream).bytes_by
+    tile(stream.records, CHIP)
+    stream.records["mapping"] = MAPPINGS.index(mapping)
+    return Engine(machine("elmoe3d-8gb"), small_model()).replay(stream).bytes_by
 
 
 def _streamed(program) -> int:
@@ -80,6 +84,7 @@ def test_weights_read_again_take_time_and_energy():
     for tokens in (16, 17):
         stream = one_projection(tokens, 2048, 2048, Tier.LPDDR)
         stream.records["kernel"] = Kernel.EXPERT
+        tile(stream.records, CHIP)
         result = Engine(made, small_model()).replay(stream)
         energy = energy_table(made).energy(result.counts, 1e-9 * result.ns).components["LPDDR"].nominal
         times.append((result.ns, result.bytes_by["LPDDR"], energy))
