@@ -27,7 +27,7 @@ def test_done_cycles_and_counts_equal_the_fast_model(seed, postpone, row_bytes):
     n = 300
     requests = np.zeros(n, REQUEST)
     requests["cycle"] = np.cumsum(rng.integers(0, 6000, n) * rng.choice([1, 1, 1, 1, 30], n))
-    requests["row"] = rng.integers(0, params.rows - 8, n)
+    requests["row"] = rng.integers(0, params.rows - 1500 // params.data_columns - 2, n)
     requests["column"] = rng.integers(0, params.data_columns, n)
     requests["columns"] = rng.integers(1, 1500, n)
     requests["write"] = rng.random(n) < 0.3
