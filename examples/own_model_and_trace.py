@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sw_stack.comparison.cell import CellKey
-from sw_stack.comparison.evaluate import Settings, architecture, evaluate
+from sw_stack.comparison.evaluate import Settings, architecture
+from sw_stack.comparison.heat import evaluate_settled
 from sw_stack.machines.catalogue import machine
 from sw_stack.workloads.acceptance import acceptance_of
 from sw_stack.workloads.generator import generate
@@ -36,7 +37,9 @@ print(f"{model}: acceptance {acceptance:.2f} per drafted token")
 for batch in (1, 4, 16):
     row = {}
     for method in ("none", "elastic"):
-        row[method] = evaluate(CellKey(model, "gsm8k", batch, "elmoe3d-8gb", method), machine("elmoe3d-8gb"), settings)
+        row[method] = evaluate_settled(
+            CellKey(model, "gsm8k", batch, "elmoe3d-8gb", method), machine("elmoe3d-8gb"), settings
+        )
     gain = row["none"].seconds_per_token / row["elastic"].seconds_per_token
     print(
         f"batch {batch:2}: plain {row['none'].tokens_per_second:10,.0f} tokens/s, "

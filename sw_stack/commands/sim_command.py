@@ -57,7 +57,7 @@ def command(
     """
     from sw_stack.comparison.cell import CellKey, Results, save
     from sw_stack.comparison.evaluate import Settings, architecture, routing
-    from sw_stack.comparison.heat import die_sentence, evaluate_settled, heat_sentence
+    from sw_stack.comparison.heat import die_sentence, evaluate_settled, heat_sentence, settled_machine
     from sw_stack.machines.machine_file import load_machine
     from sw_stack.provenance import provenance
     from sw_stack.workloads.datasets import dataset as known_dataset
@@ -72,11 +72,11 @@ def command(
     out = terminal.console(quiet)
     cells: list[CellResult] = []
     for each in methods:
-        cell, heat = evaluate_settled(CellKey(model, dataset, batch, made.name, each), made, settings)
+        cell = evaluate_settled(CellKey(model, dataset, batch, made.name, each), made, settings)
         if not cell.fits:
             raise UserError(f"model {model} {cell.reason}")
         cells.append(cell)
-        out.print(_line(cell) + (f"; {heat_sentence(heat)}" if heat else ""))
+        out.print("; ".join(filter(None, (_line(cell), heat_sentence(cell)))))
     best = min(cells, key=lambda cell: cell.seconds_per_token)
     for table in _tables(cells, made.precision):
         out.print(table)
@@ -87,8 +87,9 @@ def command(
     if explain:
         notes["phases"] = {}
         for cell in cells:
-            recorder, server = _record(cell.key, made, settings)
-            notes["phases"][cell.key.method] = _explain(out, cell.key.method, made, recorder)
+            there = settled_machine(cell, made)
+            recorder, server = _record(cell.key, there, settings)
+            notes["phases"][cell.key.method] = _explain(out, cell.key.method, there, recorder)
             notes["phases"][cell.key.method] |= _metrics(out, server, recorder)
     if arrivals is not None:
         from sw_stack.workloads.requests import Arrivals
@@ -96,7 +97,7 @@ def command(
         notes["arrivals"] = _open_loop(out, [cell.key for cell in cells], made, settings, Arrivals(arrivals, requests))
     written = []
     if timeline:
-        written.append(_timeline(timeline, best.key, made, settings))
+        written.append(_timeline(timeline, best.key, settled_machine(best, made), settings))
     if json_path:
         config = {"model": model, "machine": machine, "batch": batch, "dataset": dataset, "method": method}
         config |= {"rounds": rounds, "tree": tree, "trace": where, "acceptance": acceptance}

@@ -62,6 +62,7 @@ class CellResult:
     policy              drafting, allocation and mapping that were chosen
     cache_hit_rate      share of touched experts whose MSB slice was resident; None without a cache
     unique_experts      distinct experts per layer and verification pass
+    heat                of a machine with stacked DRAM, `sw_stack.machines.thermal.ThermalState` as a dictionary
     """
 
     key: CellKey
@@ -83,6 +84,7 @@ class CellResult:
     policy: dict[str, str] = field(default_factory=dict)
     cache_hit_rate: float | None = None
     unique_experts: float | None = None
+    heat: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.fits:

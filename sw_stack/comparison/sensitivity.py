@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from sw_stack.comparison.cell import CellKey, CellResult
-from sw_stack.comparison.evaluate import Settings, evaluate
+from sw_stack.comparison.evaluate import Settings
+from sw_stack.comparison.heat import evaluate_settled
 from sw_stack.machines.catalogue import machines
 from sw_stack.machines.energy_entries import ENTRIES
 from sw_stack.machines.machine import Machine
@@ -147,7 +148,7 @@ def sensitivity(
         return {
             name: min(
                 (
-                    evaluate(
+                    evaluate_settled(
                         CellKey(model, dataset, batch, name, method),
                         change.machine(machines()[name]),
                         change.settings(settings),
@@ -191,11 +192,11 @@ def crossover(
     """When speculation pays: time of plain decoding over that of Elastic-SD, by batch and acceptance per token."""
     gain, done = [], 0
     for batch in batches:
-        plain = evaluate(CellKey(model, dataset, batch, machine, "none"), machines()[machine], settings)
+        plain = evaluate_settled(CellKey(model, dataset, batch, machine, "none"), machines()[machine], settings)
         row = []
         for a in acceptances:
             key = CellKey(model, dataset, batch, machine, "elastic")
-            drafted = evaluate(key, machines()[machine], replace(settings, acceptance=a))
+            drafted = evaluate_settled(key, machines()[machine], replace(settings, acceptance=a))
             row.append(plain.seconds_per_token / drafted.seconds_per_token)
             done += 1
             progress(f"batch {batch}, acceptance {a:g}", done, len(batches) * len(acceptances))

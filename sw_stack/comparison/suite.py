@@ -14,7 +14,8 @@ from pathlib import Path
 from hw.errors import UserError, nearest
 from hw.files import write_atomic
 from sw_stack.comparison.cell import CellKey, CellResult, from_json, to_json
-from sw_stack.comparison.evaluate import Settings, acceptance_for, assumed_inputs, evaluate
+from sw_stack.comparison.evaluate import Settings, acceptance_for, assumed_inputs
+from sw_stack.comparison.heat import evaluate_settled
 from sw_stack.machines.catalogue import machines
 from sw_stack.machines.machine import METHODS, Machine
 from sw_stack.workloads.datasets import DATASETS, dataset
@@ -121,7 +122,7 @@ def _work_of(key: CellKey, settings: Settings) -> str:
 
 def _run(key: CellKey, settings: Settings) -> CellResult:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    return evaluate(key, machines()[key.machine], settings)
+    return evaluate_settled(key, machines()[key.machine], settings)
 
 
 @dataclass

@@ -107,13 +107,13 @@ def at_temperature(machine: Machine, temperature_c: float) -> Machine:
 def settle(
     machine: Machine, stack_watts: Callable[[Machine], float], thermal: Thermal | None = None
 ) -> tuple[Machine, ThermalState]:
-    """Run cool, find the temperature, run again in its refresh class until the class holds.
+    """Run in the machine's own refresh class, find the temperature, run again in its class until the class holds.
 
     A class is never left downwards (a hotter class runs slower and so cooler; going back would oscillate), so there
     are at most four runs. ``stack_watts`` runs a machine and gives its mean power of logic and HB.
     """
     thermal = thermal or Thermal()
-    class_c = float(HB_TREFI_HALVES_ABOVE_C[0])
+    class_c = refresh_class_c(machine.chip.hb.temperature_c)
     runs = 0
     while True:
         runs += 1

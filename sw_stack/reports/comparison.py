@@ -14,6 +14,7 @@ from hw.files import write_atomic
 from sw_stack.comparison.aggregate import MEASURES, best_methods
 from sw_stack.comparison.cell import Results, csv_text, save
 from sw_stack.comparison.evaluate import Settings
+from sw_stack.comparison.heat import derating_sentence
 from sw_stack.comparison.sensitivity import PROPOSED, crossover, sensitivity
 from sw_stack.comparison.suite import SuiteRun, machine_notes
 from sw_stack.provenance import provenance
@@ -131,3 +132,5 @@ def show(results: Results, screen: Console) -> None:
     for row in rival_rows(results):
         parts = ", ".join(f"{name} {row[name].all.geometric:.2f}" for name in MEASURES if name in row)
         screen.print(f"{row['machine']} against the best other machine, GPUs apart: {parts}", markup=False)
+    if sentence := derating_sentence(results.cells):
+        screen.print(sentence, markup=False)

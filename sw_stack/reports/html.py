@@ -9,6 +9,7 @@ from jinja2 import Environment, StrictUndefined
 
 from sw_stack.comparison.aggregate import MEASURES, against_best_other, best_methods, means, ratios
 from sw_stack.comparison.cell import Results
+from sw_stack.comparison.heat import derating_sentence
 from sw_stack.reports.figures import DRAWINGS
 from sw_stack.reports.figures.speed import REFERENCE, has_reference, machines_of
 from sw_stack.reports.style import render
@@ -32,6 +33,7 @@ def html(results: Results, title: str) -> str:
         means=mean_rows(results),
         rivals=rival_rows(results),
         chosen=chosen_rows(results),
+        derating=derating_sentence(results.cells),
         unfit=[cell for cell in results.cells if not cell.fits],
         assumed=assumed_rows(results),
         machines=results.notes.get("machines", {}),

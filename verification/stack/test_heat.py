@@ -6,14 +6,21 @@ from dataclasses import replace
 
 import pytest
 
-from hw.errors import UserError
 from sw_stack.comparison import heat
 from sw_stack.comparison.cell import CellKey, CellResult
 from sw_stack.comparison.evaluate import Settings
-from sw_stack.comparison.heat import cell_stack_watts, die_sentence, evaluate_settled, heat_sentence
+from sw_stack.comparison.heat import (
+    cell_stack_watts,
+    derated,
+    derating_sentence,
+    die_sentence,
+    evaluate_settled,
+    heat_sentence,
+    settled_machine,
+)
 from sw_stack.machines.catalogue import machine
 from sw_stack.machines.sourced import Sourced
-from sw_stack.machines.thermal import Thermal
+from sw_stack.machines.thermal import Thermal, at_temperature
 
 KEY = CellKey("gpt-oss-20b", "gsm8k", 1, "elmoe3d-4gb", "none")
 
@@ -35,32 +42,40 @@ def test_hot_cells_run_again_with_more_refresh(monkeypatch):
     seen = []
 
     def run(seconds):
-        def fake(key, there, settings):
+        def fake(key, there, settings, prices):
             seen.append(there.chip.hb.timing.tREFI_ns)
             return made_up(seconds)
 
         return fake
 
     monkeypatch.setattr(heat, "evaluate", run(0.025))
-    _, state = evaluate_settled(KEY, machine("elmoe3d-4gb"), Settings())
-    assert (seen, state.class_c, state.runs) == ([7800, 1950], 105, 2)
-    assert state.dram_c == pytest.approx(45 + 1.27 * 40.9)
-    assert heat_sentence(state) == (
+    cell = evaluate_settled(KEY, machine("elmoe3d-4gb"), Settings())
+    assert (seen, cell.heat["class_c"], cell.heat["runs"]) == ([7800, 1950], 105, 2)
+    assert cell.heat["dram_c"] == pytest.approx(45 + 1.27 * 40.9)
+    assert derated(cell) and settled_machine(cell, machine("elmoe3d-4gb")).chip.hb.timing.tREFI_ns == 1950
+    assert heat_sentence(cell) == (
         "stack 40.9 W, DRAM at most 97 C (45 C air, 1 K/W, assumed): refresh for up to 105 C"
     )
     monkeypatch.setattr(heat, "evaluate", run(0.1))
-    assert evaluate_settled(KEY, machine("elmoe3d-4gb"), Settings())[1].class_c == 85
+    cool = evaluate_settled(KEY, machine("elmoe3d-4gb"), Settings())
+    assert cool.heat["class_c"] == 85 and not derated(cool)
+    assert derating_sentence([cool]).startswith("Of 1 cells with stacked DRAM none is derated by temperature; the hot")
+    assert f"derated by temperature: {KEY.label} (105 C); the hottest" in derating_sentence([cool, cell])
+    assert derating_sentence([made_up(0.1)]) == ""
+    seen.clear()
+    warm = at_temperature(machine("elmoe3d-4gb"), 90)  # the machine's own temperature is where it begins
+    assert evaluate_settled(KEY, warm, Settings()).heat["class_c"] == 95 and seen == [3900]
     hot = Thermal(sink_k_per_w=Sourced(4, "K/W", "assumed", "test"))
-    with pytest.raises(UserError, match="at or below 125 C"):
-        monkeypatch.setattr(heat, "evaluate", run(0.025))
-        evaluate_settled(KEY, machine("elmoe3d-4gb"), Settings(), hot)
+    monkeypatch.setattr(heat, "evaluate", run(0.025))
+    molten = evaluate_settled(KEY, machine("elmoe3d-4gb"), Settings(), thermal=hot)
+    assert not molten.fits and "too hot on elmoe3d-4gb: stacked DRAM must stay at or below 125 C" in molten.reason
 
 
 def test_a_real_cell_stays_cool():
     """Memory-bound decoding draws a few watts: the class is that of 85 C, in one run. No HB: no state."""
-    cell, state = evaluate_settled(KEY, machine("elmoe3d-4gb"), Settings(rounds=2))
-    assert cell.fits and 0.9 < state.watts < 10 and (state.class_c, state.runs) == (85, 1)
-    assert evaluate_settled(replace(KEY, machine="xpu"), machine("xpu"), Settings(rounds=1))[1] is None
+    cell = evaluate_settled(KEY, machine("elmoe3d-4gb"), Settings(rounds=2))
+    assert cell.fits and 0.9 < cell.heat["watts"] < 10 and (cell.heat["class_c"], cell.heat["runs"]) == (85, 1)
+    assert evaluate_settled(replace(KEY, machine="xpu"), machine("xpu"), Settings(rounds=1)).heat == {}
 
 
 def test_die_in_words():

@@ -10,6 +10,7 @@ import pytest
 from hw.errors import UserError
 from sw_stack.comparison.cell import CellKey, to_json
 from sw_stack.comparison.evaluate import Settings, evaluate
+from sw_stack.comparison.heat import evaluate_settled
 from sw_stack.comparison.sensitivity import inputs
 from sw_stack.comparison.suite import cells_of, machine_notes, run_suite, suite, suites
 from sw_stack.machines.catalogue import machines
@@ -69,10 +70,11 @@ def test_cells_say_what_they_assume(tmp_path):
 
 
 def test_a_cell_is_what_the_evaluation_gives(tmp_path):
-    """The suite adds nothing to `evaluate`, the path that ``elmoe3d sim`` takes."""
+    """The suite adds nothing to `evaluate_settled`, the path that ``elmoe3d sim`` takes; temperature is in it."""
     key = KEYS[1]
     cell = run_suite([key], SETTINGS, tmp_path, jobs=1).cells[0]
-    assert json.dumps(to_json(cell)) == json.dumps(to_json(evaluate(key, machines()[key.machine], SETTINGS)))
+    assert json.dumps(to_json(cell)) == json.dumps(to_json(evaluate_settled(key, machines()[key.machine], SETTINGS)))
+    assert cell.heat["class_c"] == 85 and cell.heat["dram_c"] > 45
 
 
 def test_no_machine_beats_its_roofline(tmp_path):
