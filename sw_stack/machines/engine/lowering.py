@@ -95,6 +95,12 @@ def tile_vector_cycles(chip: ChipParams, tokens: int, slices: int, activated: bo
     return blocks * sum(vector(chip, op, rows) + 1 for op in ops)
 
 
+@lru_cache(maxsize=64)
+def _known_cycles(chip: ChipParams) -> dict[int, tuple[int, int]]:
+    """Array and vector cycles of a unit by packed shape, filled by `lower`: one entry per kind of product ever seen."""
+    return {}
+
+
 def predicted_ns(work: Work, machine: Machine) -> np.ndarray:
     """Of each record alone: its slowest resource, all others hidden behind it. Mappings differ in array and link."""
     links, waves = machine.links, -(-work.units // machine.chip.pes)
@@ -141,24 +147,13 @@ def lower(dispatch: Dispatch, machine: Machine) -> Work:
     keys |= (r["k_block"].astype(np.int64) << 52 | blocks << 46 | shared << 4 | slices << 1 | activated)[product]
     if len(keys):
         distinct, inverse = np.unique(keys, return_inverse=True)
+        known = _known_cycles(chip)
+        for v in set(distinct.tolist()) - known.keys():
+            cut, k, t = (v >> 52, v >> 46 & 63), v >> 28 & (1 << 18) - 1, v >> 6 & (1 << 22) - 1
+            d, s, a = v >> 4 & 3, v >> 1 & 7, v & 1
+            known[v] = _unit_cycles(chip, k, t, s, d, cut) * (2 if a else 1), tile_vector_cycles(chip, t, s, bool(a))
+        cycles = np.array([known[v] for v in distinct.tolist()], np.float64)
         clock = chip.hb.logic_ghz
-        cycles = np.array(
-            [
-                (
-                    _unit_cycles(chip, k, t, s, d, cut) * (2 if a else 1),
-                    tile_vector_cycles(chip, t, s, bool(a)),
-                )
-                for cut, k, t, d, s, a in (
-                    (
-                        (v >> 52, v >> 46 & 63),
-                        *(v >> 28 & (1 << 18) - 1, v >> 6 & (1 << 22) - 1),
-                        *(v >> 4 & 3, v >> 1 & 7, v & 1),
-                    )
-                    for v in distinct.tolist()
-                )
-            ],
-            np.float64,
-        )
         array_ns[product], vector_ns[product] = (cycles / clock)[inverse].T
 
     # Aggregation link: INT8 activations in with an FP32 scale, FP32 results out; between up and down row maxima of
@@ -212,13 +207,17 @@ def _near(
     unit = machine.near_memory
     if unit is None:
         return near_ns, near_bytes, bus
-    keys = np.stack([far, r["inputs"], r["outputs"], r["tokens"]], axis=1)[possible]
-    if not len(keys):
+    if not possible.any():
         return near_ns, near_bytes, bus
-    distinct, inverse = np.unique(keys, axis=0, return_inverse=True)
+    # Kinds of product: by weights' bytes and shape, each a dense number, since all together exceed 64 bits.
+    inputs, outputs, tokens = (r[name][possible].astype(np.int64) for name in ("inputs", "outputs", "tokens"))
+    _, size_kind = np.unique(far[possible], return_inverse=True)
+    _, shape_kind = np.unique(inputs << 45 | outputs << 26 | tokens, return_inverse=True)
+    _, first, kind = np.unique(shape_kind << 32 | size_kind, return_index=True, return_inverse=True)
+    sizes = far[possible][first]
     found = []
-    for size, inputs, outputs, tokens in distinct:
-        cost = unit.product(float(size), float(inputs * outputs), int(tokens), int(inputs), machine.lpddr)
-        found.append((cost.ns, cost.read_bytes, tokens * (inputs + 4.0 * outputs)))
-    near_ns[possible], near_bytes[possible], bus[possible] = np.array(found)[inverse.ravel()].T
+    for size, k, n, t in zip(sizes, inputs[first], outputs[first], tokens[first], strict=True):
+        cost = unit.product(float(size), float(k * n), int(t), int(k), machine.lpddr)
+        found.append((cost.ns, cost.read_bytes, t * (k + 4.0 * n)))
+    near_ns[possible], near_bytes[possible], bus[possible] = np.array(found)[kind].T
     return near_ns, near_bytes, bus
