@@ -35,18 +35,27 @@ class DefineOnce:
     def instance(self, component: Repeated) -> Instance:
         """An instance of ``component``'s module, wired to this component's own port signals."""
         known = self.definitions.setdefault(component.module_name, component)
-        if (type(known), known.signature) != (type(component), component.signature):
+        if (type(known), _ports(known)) != (type(component), _ports(component)):
             raise ValueError(f"two different modules are called {component.module_name}")
         component._MustUse__silence = True  # copies are not elaborated: their one definition is
         ports = {}
-        for path, member, value in component.signature.flatten(component):
-            if not Shape.cast(member.shape).width:
+        values = (Value.cast(value) for _, _, value in component.signature.flatten(component))
+        for (name, flow, shape), value in zip(_ports(component), values, strict=True):
+            if not shape.width:
                 continue  # Verilog has no port of no width
-            direction = "i" if member.flow is wiring.In else "o"
-            ports[f"{direction}_{'__'.join(map(str, path))}"] = Value.cast(value)
+            direction = "i" if flow is wiring.In else "o"
+            ports[f"{direction}_{name}"] = value
         if component.clocked:
             ports |= {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
         return Instance(component.module_name, **ports)
+
+
+def _ports(component: wiring.Component) -> list[tuple[str, wiring.Flow, Shape]]:
+    """Name, direction and shape of each port. Signatures of a class of their own are only ever equal to themselves."""
+    return [
+        ("__".join(map(str, path)), member.flow, Shape.cast(member.shape))
+        for path, member, _ in component.signature.flatten(component)
+    ]
 
 
 def add_repeated(m: Module, name: str, component: Repeated, platform: object) -> None:

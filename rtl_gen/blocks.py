@@ -15,6 +15,7 @@ from hw.array.slice_mac import SliceMac
 from hw.array.weight_feed import WeightFeed
 from hw.die.axi_machine import AxiMachine, AxiRegisters
 from hw.die.axi_memory import AxiMemory, on_chip
+from hw.die.die import Die
 from hw.die.links import ChunkLink
 from hw.memory.axi_bank import AxiBank
 from hw.memory.hb_controller import HbController
@@ -35,6 +36,11 @@ class Block:
 
     summary: str
     build: Callable[[ChipParams], wiring.Component]
+
+
+def die_chip(chip: ChipParams) -> ChipParams:
+    """``chip`` with three PEs at least: with fewer a multicast is a unicast or a broadcast."""
+    return dataclasses.replace(chip, pes=max(chip.pes, 3))
 
 
 BLOCKS: dict[str, Block] = {
@@ -65,6 +71,7 @@ BLOCKS: dict[str, Block] = {
     ),
     "axi_bank": Block("AXI4 manager in place of an HB bank", lambda chip: AxiBank(chip.hb, chip.axi)),
     "pe": Block("processing element: sequencer, units, memories, array, HB controller", Pe),
+    "die": Block("three PEs or more on stream link and aggregation link", lambda chip: Die(die_chip(chip))),
     "pe_axi": Block(
         "the same with an AXI4 manager in place of the HB controller",
         lambda chip: Pe(dataclasses.replace(chip, memory="axi")),

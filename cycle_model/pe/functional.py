@@ -7,6 +7,8 @@ or rows of a vector command that read what an earlier row of it wrote.
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 
 from cycle_model.numerics import fp32_add, scale_dots, slice_operand, widen_e8m0_scale, widen_fp16_scale
@@ -56,6 +58,16 @@ def functional(program: PeProgram, *, find_races: bool = False) -> RunResult:
     result.state = pe.state(sequencer.registers)
     result.digest = result.state.digest(program.chip)
     return result
+
+
+def words_sent(program: PeProgram) -> list[int]:
+    """Words that ``program`` sends before it ends, stops, or waits for words that its links do not have."""
+    pe = FunctionalPe(program)
+    # Where words are missing, later ones lie in their places, and may be no legal operands.
+    with contextlib.suppress(PeStop, UserError):
+        for step in Sequencer(program).steps():
+            pe.execute(step)
+    return pe.out
 
 
 class _Link:

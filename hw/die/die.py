@@ -12,11 +12,12 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.die.links import ChunkHeader, ChunkLink
+from hw.hierarchy import Repeated, add_repeated
 from hw.memory.hb_types import HbPinsSignature
 from hw.params import ChipParams
 from hw.params.links import LinkParams, die_links
 from hw.pe.host_unit import HostRequest
-from hw.pe.pe import Pe
+from hw.pe.pe import Pe, TracePort
 from hw.pe.sequencer import EventPort, LoadPort
 from hw.pe.status import CounterValues, PeStatus
 
@@ -35,8 +36,22 @@ class PePort(wiring.Signature):
                 "event": Out(EventPort()),
                 "status": Out(PeStatus()),
                 "counters": Out(CounterValues()),
+                "trace": Out(TracePort()),
             }
         )
+
+
+class DiePe(Pe, Repeated):
+    """A PE of the die; an export defines it once."""
+
+    module_name = "pe"
+
+
+class GrantPort(wiring.Signature):
+    """A link's arbitration: whose header is taken in this cycle."""
+
+    def __init__(self, params: LinkParams):
+        super().__init__({"valid": Out(1), "source": Out(range(max(params.sources, 2)))})
 
 
 class LinkPort(wiring.Signature):
@@ -76,6 +91,7 @@ class Die(wiring.Component):
         The aggregation link's last target.
     stream_moved, stream_waits, aggregate_moved, aggregate_waits : Out, 32
         Counters of `ChunkLink`.
+    stream_grant, aggregate_grant : Out, GrantPort
     """
 
     def __init__(self, chip: ChipParams, credit_words: int = 64):
@@ -95,6 +111,8 @@ class Die(wiring.Component):
                 "stream_waits": Out(32),
                 "aggregate_moved": Out(32),
                 "aggregate_waits": Out(32),
+                "stream_grant": Out(GrantPort(self._stream)),
+                "aggregate_grant": Out(GrantPort(self._aggregation)),
             }
         )
 
@@ -108,6 +126,10 @@ class Die(wiring.Component):
             self.stream_waits.eq(weights.waits),
             self.aggregate_moved.eq(rows.moved),
             self.aggregate_waits.eq(rows.waits),
+            self.stream_grant.valid.eq(weights.grant),
+            self.stream_grant.source.eq(weights.granted),
+            self.aggregate_grant.valid.eq(rows.grant),
+            self.aggregate_grant.source.eq(rows.granted),
         ]
         for i, source in enumerate(self.memory):
             connect(m, flipped(source.headers), weights.headers[i])
@@ -116,7 +138,8 @@ class Die(wiring.Component):
         connect(m, flipped(self.host.words), rows.words[chip.pes])
         connect(m, rows.out[chip.pes], flipped(self.to_host))
         for i, port in enumerate(self.pes):
-            m.submodules[f"pe_{i}"] = pe = Pe(chip)
+            pe = DiePe(chip)
+            add_repeated(m, f"pe_{i}", pe, platform)
             sent = SyncFIFO(width=32 * chip.array.columns, depth=chip.pe.xm_words)
             m.submodules[f"sent_{i}"] = sent
             connect(m, weights.out[i], pe.stream_in)
@@ -134,6 +157,7 @@ class Die(wiring.Component):
                 port.status.eq(pe.status),
                 port.counters.eq(pe.counters),
             ]
+            connect(m, pe.trace, flipped(port.trace))
         return m
 
     def _route(self, m, route, header, sent) -> None:

@@ -1,64 +1,29 @@
-"""The die: two PEs that contend for both links, at every level; two mappings of one expert give the same bits."""
+"""The die: PEs that contend for both links, at every level; two mappings of one expert give the same bits."""
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from cycle_model import links
-from cycle_model.die import DieProgram, DieRun, Sent, run
+from cycle_model.die import DieProgram, DieRun, run
 from cycle_model.pe.exact import exact
 from cycle_model.pe.fast import fast
-from cycle_model.pe.functional import functional
 from hw.errors import UserError
-from hw.isa.program import PeProgram
-from hw.params import ChipParams, chip
-from sw_stack.compiler.expert_program import Share, read_rows
+from hw.isa.encoding import PeError
+from hw.params import chip
+from verification.bench.cocotb_runner import simulate as simulate_verilog
 from verification.bench.die_bench import simulate
-from verification.programs.expert_cases import ExpertCase, random_case
+from verification.programs.die_programs import MAPPINGS, expert_on_die, link_tour
 
-CHIP = dataclasses.replace(chip("fpga-small"), name="two-small", pes=2)
-CREDITS = 1024
-
-
-def die_program(chip: ChipParams, programs: list[PeProgram]) -> DieProgram:
-    """The programs' link words as chunks: weights of each PE from a memory source, the others from the host."""
-    memory, host, routes = [[], []], [], []
-    parts = []
-    for i, program in enumerate(programs):
-        weights = [word for chunk in program.stream for word in chunk.words]
-        memory[i] = [Sent(0, 1 << i, tuple(weights[start : start + 16])) for start in range(0, len(weights), 16)]
-        rows = [word for chunk in program.aggregation for word in chunk.words]
-        parts.append([Sent(0, 1 << i, tuple(rows[start : start + 8])) for start in range(0, len(rows), 8)])
-        sent = len(functional(program).state.out)
-        routes.append(tuple((1 << chip.pes, min(4, sent - start)) for start in range(0, sent, 4)))
-    # A source's chunks go in order; those of the two PEs alternate, so that both wait for each other's.
-    for pair in zip(*parts, strict=False):
-        host += pair
-    longest = max(parts, key=len)
-    host += longest[min(map(len, parts)) :]
-    return DieProgram(chip, CREDITS, tuple(programs), tuple(map(tuple, memory)), tuple(host), tuple(routes))
-
-
-def case_and_programs(mapping: str) -> tuple[ExpertCase, list[PeProgram]]:
-    """One expert on two tokens: each PE a token, or each PE half of the outputs for both."""
-    case = random_case(8, outputs=64, hidden=32, experts=1, k=1, tokens=2)
-    if mapping == "data-parallel":
-        return case, [case.program(CHIP, "full", "stream", [token]) for token in range(2)]
-    return case, [case.program(CHIP, "full", "stream", share=Share(i, 2)) for i in range(2)]
-
-
-def rows_of(mapping: str, outs: list[list[int]]) -> np.ndarray:
-    """uint32 [tokens, outputs] of what the PEs send last."""
-    if mapping == "data-parallel":
-        return np.concatenate([read_rows(CHIP, out, 1, 32) for out in outs]).view(np.uint32)
-    return np.concatenate([read_rows(CHIP, out, 2, 16) for out in outs], axis=1).view(np.uint32)
+TWO = dataclasses.replace(chip("fpga-small"), name="two-small", pes=2)
+THREE = dataclasses.replace(chip("fpga-small"), name="three-small", pes=3)
 
 
 def both_levels(program: DieProgram) -> DieRun:
     """Exact and fast models of the die, which must agree."""
-    stepped = run(program, links.exact, exact, functional)
-    recurrence = run(program, links.fast, fast, functional)
+    stepped, recurrence = run(program, links.exact, exact), run(program, links.fast, fast)
     assert stepped.stream == recurrence.stream
     assert stepped.aggregation == recurrence.aggregation
     assert stepped.to_host == recurrence.to_host
@@ -69,46 +34,74 @@ def both_levels(program: DieProgram) -> DieRun:
     return stepped
 
 
-@pytest.mark.parametrize("mapping", ["data-parallel", "output-parallel"])
+@pytest.mark.parametrize("mapping", MAPPINGS)
 def test_models_agree_and_mappings_give_the_same_bits(mapping):
-    """Exact and fast models of the die agree, and what the host gets are the runtime's bits, in both mappings."""
-    case, programs = case_and_programs(mapping)
-    model = both_levels(die_program(CHIP, programs))
-    outs = [functional(program).state.out for program in programs]
-    np.testing.assert_array_equal(rows_of(mapping, outs), case.expected("full").view(np.uint32))
-    assert sorted(word for _, word in model.to_host) == sorted(word for out in outs for word in out)
+    """Exact and fast agree, and the host gets the runtime's bits, in both mappings of one expert.
 
-
-@pytest.mark.parametrize("mapping", [pytest.param("data-parallel", marks=pytest.mark.full), "output-parallel"])
-def test_levels_agree_and_mappings_give_the_same_bits(mapping):
-    """RTL, exact, fast: every command, grant, counter, word to the host; both mappings give the runtime's bits."""
-    case, programs = case_and_programs(mapping)
-    program = die_program(CHIP, programs)
-    model = both_levels(program)
-    log = simulate(program)
-    compared = 0
-    for bench, result in zip(log.pes, model.pes, strict=True):
-        assert bench.error is None
-        assert bench.cycles == result.cycles
-        assert bench.counters == result.counters
-        assert [command[2] for command in bench.commands] == result.start
-        assert [command[3] for command in bench.commands] == result.done
-        compared += len(result.start)
-    assert log.stream_grants == model.stream.grants
-    assert log.aggregation_grants == model.aggregation.grants
-    assert log.to_host == list(model.to_host)
-    assert log.counters["stream_moved"] == len(model.stream.moves)
-    assert log.counters["aggregate_moved"] == len(model.aggregation.moves)
+    Output-parallel the PEs exchange maxima and INT8 pieces; data-parallel they share every broadcast weight.
+    """
+    expert = expert_on_die(TWO, mapping)
+    model = both_levels(expert.program)
+    np.testing.assert_array_equal(expert.rows(model), expert.case.expected("full").view(np.uint32))
     assert len({source for _, source in model.stream.grants}) == 2
     assert len({source for _, source in model.aggregation.grants}) == 3
-    assert compared > 100
-    outs = [bench.out for bench in log.pes]
-    np.testing.assert_array_equal(rows_of(mapping, outs), case.expected("full").view(np.uint32))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_levels_agree_and_mappings_give_the_same_bits(mapping):
+    """RTL, exact, fast: every command, grant, counter, word to the host; both mappings give the runtime's bits."""
+    expert = expert_on_die(TWO, mapping)
+    model = both_levels(expert.program)
+    assert simulate(expert.program).compare(model) > 300
+    np.testing.assert_array_equal(expert.rows(model), expert.case.expected("full").view(np.uint32))
+
+
+def test_models_agree_on_every_link_operation():
+    """Unicast, multicast, broadcast; reduction, all-gather, chain merge, gather: exact = fast, the runtime's bits."""
+    for seed in range(8):
+        tour = link_tour(THREE, seed)
+        model = both_levels(tour.program)
+        for got, expected in zip(tour.rows(model), tour.expected, strict=True):
+            np.testing.assert_array_equal(got, expected)
+        memory = [sent.targets for source in tour.program.memory for sent in source]
+        assert {bin(targets).count("1") for targets in memory} == {1, 2, 3}
+        assert any(one != other for (_, one), (_, other) in pairwise(model.stream.grants))
+        assert model.aggregation.waits > 0
+
+
+def test_exported_verilog(monkeypatch):
+    """Icarus, three PEs of fpga-small: a program with every link operation, to the cycle."""
+    monkeypatch.setenv("DIE_PROGRAMS", "1")
+    assert simulate_verilog("die", "fpga-small").passed == ["every_link_operation"]
+
+
+@pytest.mark.full
+def test_exported_verilog_at_length(monkeypatch):
+    """Verilator, three PEs of tiny: 40 such programs."""
+    monkeypatch.setenv("DIE_PROGRAMS", "40")
+    assert simulate_verilog("die", "tiny", "verilator").passed == ["every_link_operation"]
+
+
+@pytest.mark.full
+def test_every_link_operation_in_the_simulator():
+    """The same in Amaranth's simulator, where a failure's signals have their names."""
+    tour = link_tour(THREE, 5)
+    assert simulate(tour.program).compare(both_levels(tour.program)) > 500
+
+
+def test_a_partner_that_never_sends():
+    """A PE that has no part in a reduction: the others wait for it, and both levels end with the watchdog's error."""
+    program = link_tour(THREE, 1).program
+    silent = dataclasses.replace(program.programs[1], dispatch=[])
+    alone = dataclasses.replace(program, programs=(program.programs[0], silent, program.programs[2]))
+    for model in (run(alone, links.exact, exact), run(alone, links.fast, fast)):
+        assert [pe.error and pe.error.code for pe in model.pes] == [PeError.WATCHDOG, None, PeError.WATCHDOG]
+        assert model.to_host == ()
 
 
 def test_a_buffer_that_is_too_small():
     """Links' times do not depend on PEs only while buffers hold everything: the model says so instead of guessing."""
-    _, programs = case_and_programs("data-parallel")
-    program = dataclasses.replace(die_program(CHIP, programs), credit_words=64)
+    program = dataclasses.replace(expert_on_die(TWO, "data-parallel").program, credit_words=64)
     with pytest.raises(UserError, match="words for target 0 must fit its buffer of 64"):
-        run(program, links.fast, fast, functional)
+        run(program, links.fast, fast)

@@ -3,11 +3,14 @@
 from verification.faults.fault import Fault, Target
 
 _LINKS = "hw/die/links.py"
+_DIE = "hw/die/die.py"
+_DIE_MODEL = "cycle_model/die.py"
 _LINK_MODELS = "cycle_model/links.py"
 _AXI = "hw/die/host_axi.py"
 _AXI_BANK = "hw/die/axi_bank.py"
 _BUS = "hw/die/host_bus.py"
 _BRIDGE = "hw/die/uart_bridge.py"
+_DIE_TESTS = ("verification/blocks/test_die.py",)
 _LINK_TESTS = ("verification/blocks/test_links.py",)
 _AXI_TESTS = ("verification/blocks/test_axi.py",)
 _UART_TESTS = ("verification/blocks/test_uart.py",)
@@ -15,6 +18,8 @@ _UART_TESTS = ("verification/blocks/test_uart.py",)
 TARGETS = (
     Target("links", _LINKS, tests=_LINK_TESTS),
     Target("links_model", _LINK_MODELS, tests=_LINK_TESTS),
+    Target("die", _DIE, tests=_DIE_TESTS, on_demand=True),
+    Target("die_model", _DIE_MODEL, tests=_DIE_TESTS, on_demand=True),
     Target("host_axi", _AXI, tests=_AXI_TESTS, on_demand=True),
     Target("axi_bank", _AXI_BANK, tests=_AXI_TESTS, on_demand=True),
     Target("host_bus", _BUS, tests=(*_UART_TESTS, *_AXI_TESTS), on_demand=True),
@@ -119,6 +124,27 @@ FAULTS = (
         before="room = all(credits[t] >= chunk.words for",
         after="room = all(credits[t] + 1 >= chunk.words for",
         reason="The stepped model grants with a credit too few.",
+    ),
+    Fault(
+        name="die-header-before-its-chunk",
+        file=_DIE,
+        before="complete = unclaimed >= route.payload.words",
+        after="complete = unclaimed + 1 >= route.payload.words",
+        reason="A PE's chunk is granted before its last word is there; the link waits for a PE.",
+    ),
+    Fault(
+        name="die-claims-nothing",
+        file=_DIE,
+        before="stored - Mux(granted, route.payload.words, 0)",
+        after="stored",
+        reason="Words that were sent count for the next chunk too.",
+    ),
+    Fault(
+        name="die-model-sends-early",
+        file=_DIE_MODEL,
+        before="route.chunk(part[-1][0] + 1)",
+        after="route.chunk(part[-1][0])",
+        reason="The model offers a PE's header in the cycle of its last word.",
     ),
     Fault(
         name="axil-write-ignores-strobes",
