@@ -5,13 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from hw.errors import UserError
-from hw.isa.counters import COUNTERS
+from hw.isa.counters import COUNTER_PLACES, counters_of
 from hw.isa.encoding import PeError, Unit, to_words
 from hw.isa.program import PeProgram
 from hw.isa.result import PeFault, PeState
-from hw.memory_map import IDENTITY, MAP_VERSION, WORD_BYTES, BufferSizes, MemoryMap, Register, Window, die_map
+from hw.memory_map import (
+    IDENTITY,
+    MAP_VERSION,
+    PAGE_BYTES,
+    WORD_BYTES,
+    BankWindows,
+    BufferSizes,
+    MemoryMap,
+    Register,
+    Window,
+    die_map,
+)
 from hw.params import ChipParams
 from sw_stack.host.link import HostLink
 
@@ -41,6 +53,14 @@ def visible(state: PeState) -> PeState:
     return PeState({"HB": state.memories.get("HB", {})}, state.out, state.events, state.host)
 
 
+class BankMemory(Protocol):
+    """The banks as bytes: what an AXI4 memory port is to a host. Both raise where the answer is an error."""
+
+    def read(self, address: int, size: int) -> bytes: ...
+
+    def write(self, address: int, content: bytes) -> None: ...
+
+
 class RemoteBoard:
     """A board that was found to answer with this chip's sizes.
 
@@ -50,10 +70,14 @@ class RemoteBoard:
     chip : ChipParams
         Sizes that the board must have; UserError where it has others, or is no such board.
     pe : which PE of the board
+    memory : the way to the banks; through the BANK window unless given, which an AXI4 memory does not have
+    base : where the PE's memory begins, a multiple of 4096; only with chip.memory "axi"
     """
 
-    def __init__(self, link: HostLink, chip: ChipParams, pe: int = 0):
-        self._link, self._chip, self._pe = link, chip, pe
+    def __init__(self, link: HostLink, chip: ChipParams, pe: int = 0, memory: BankMemory | None = None, base: int = 0):
+        if chip.memory == "axi" and memory is None:
+            raise UserError("host must be given a way to the memory of a PE whose chip memory is axi")
+        self._link, self._chip, self._pe, self._memory, self._base = link, chip, pe, memory, base
         self._map: MemoryMap = die_map(chip, BufferSizes())
         self._identify()
 
@@ -100,9 +124,7 @@ class RemoteBoard:
         instructions = [word for value in program.instructions for word in (*to_words(value), 0, 0, 0)]
         self._write("INSTRUCTIONS", instructions)
         self._write("DESCRIPTORS", program.descriptors)
-        for column in _runs(program.hb):
-            words = [part for place in column for part in _split(program.hb[place], lanes)]
-            self._write("BANK", words, lanes * column[0])
+        self._fill_bank(program.hb)
         for name, entries, parts in (
             ("DISPATCH", program.dispatch, 1),
             ("STREAM", [word for chunk in program.stream for word in chunk.words], lanes),
@@ -111,6 +133,35 @@ class RemoteBoard:
             self._write(name, [part for word in entries for part in _split(word, parts)])
             self._write(f"{name}_COUNT", [len(entries)])
         self._write("HOST_LATENCY", [program.host_cycles[0]])
+
+    def _fill_bank(self, image: dict[int, int]) -> None:
+        if self._chip.memory == "axi":
+            self._write("MEMORY_BASE", [self._base // PAGE_BYTES])
+        lanes, width = self._chip.array.columns, self._chip.hb.column_bytes
+        for run in _runs(image):
+            if self._memory:
+                self._memory.write(self._place(run[0]), b"".join(image[i].to_bytes(width, "little") for i in run))
+            else:
+                self._write("BANK", [part for i in run for part in _split(image[i], lanes)], lanes * run[0])
+
+    def _look_at_bank(self, columns: Iterable[int]) -> dict[int, int]:
+        lanes, width = self._chip.array.columns, self._chip.hb.column_bytes
+        bank = {}
+        for run in _runs(columns):
+            if self._memory:
+                content = self._memory.read(self._place(run[0]), width * len(run))
+                values = [int.from_bytes(content[at : at + width], "little") for at in range(0, len(content), width)]
+            else:
+                words = self._read("BANK", lanes * len(run), lanes * run[0])
+                values = [_join(words[lanes * i : lanes * (i + 1)]) for i in range(len(run))]
+            bank |= zip(run, values, strict=True)
+        return bank
+
+    def _place(self, column: int) -> int:
+        """Address of a data column on the memory port."""
+        if self._chip.memory == "axi":
+            return self._base + column * self._chip.hb.column_bytes
+        return BankWindows(self._chip.hb, self._chip.pes).address(self._pe, column)
 
     def run(self, program: PeProgram, columns: Iterable[int] = (), seconds: float = FINISH_SECONDS) -> BoardRun:
         """Load and run ``program``; of the bank, ``columns`` are read back.
@@ -127,13 +178,12 @@ class RemoteBoard:
         taken = time.monotonic() - begin
         if status["overflow"]:
             raise UserError("program sends more words, events or requests than the board's buffers hold")
-        if status["violation"]:
+        if status.get("violation"):
             raise UserError("the board's bank saw a command before its time: the design is broken")
         error = None
         if status["error"]:
             error = PeFault(PeError(status["error"]), Unit(status["unit"]), self._read("INSTRUCTION")[0])
-        first = next(iter(COUNTERS)).upper()
-        counters = dict(zip(COUNTERS, self._read(first, len(COUNTERS)), strict=True))
+        counters = self._counters()
         cycles = self._read("CYCLES")[0]
         return BoardRun(cycles, counters, self._state(columns), error, taken)
 
@@ -141,16 +191,20 @@ class RemoteBoard:
         _, register = self._find("STATUS")
         return register.unpack(self._read("STATUS")[0])
 
+    def _counters(self) -> dict[str, int]:
+        """Every counter that the PE has; neighbours in one access."""
+        names = {COUNTER_PLACES[name]: name for name in counters_of(self._chip.memory)}
+        counters = {}
+        for run in _runs(names):
+            counters |= zip((names[i] for i in run), self._read(names[run[0]].upper(), len(run)), strict=True)
+        return counters
+
     def _state(self, columns: Iterable[int]) -> PeState:
         lanes = self._chip.array.columns
-        bank = {}
         kept = {name: self._entries(name, width) for name, width in (("OUT", lanes), ("EVENTS", 4), ("HOST", 4))}
         self._write("CONTROL", [0])
-        for run in _runs(columns):
-            words = self._read("BANK", lanes * len(run), lanes * run[0])
-            bank |= {column: _join(words[lanes * i : lanes * (i + 1)]) for i, column in enumerate(run)}
         return PeState(
-            {"HB": bank},
+            {"HB": self._look_at_bank(columns)},
             [_join(words) for words in kept["OUT"]],
             [tuple(words[:3]) for words in kept["EVENTS"]],
             [tuple(words[:3]) for words in kept["HOST"]],

@@ -1,13 +1,16 @@
 """What the cocotb tests of AXI ports share: stalls, reset, and managers written by others (cocotbext-axi)."""
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import cocotb
 from cocotb.clock import Clock
 from cocotb.handle import SimHandleBase
+from cocotb.task import resume
 from cocotb.triggers import RisingEdge
-from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiMaster
+from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiMaster, AxiResp
+
+from hw.memory_map import WORD_BYTES
 
 STALLS = {"none": 0.0, "light": 0.2, "heavy": 0.8}
 """Name -> probability that a channel pauses in a cycle."""
@@ -57,3 +60,54 @@ def memory_manager(dut: SimHandleBase, probability: float = 0.0) -> AxiMaster:
     manager = AxiMaster(AxiBus.from_prefix(dut, "s_axi"), dut.clk, dut.rst)
     stall(manager, probability)
     return manager
+
+
+class RegisterLink:
+    """The host library's link over AXI4-Lite, for code that runs under `cocotb.task.bridge`."""
+
+    def __init__(self, manager: AxiLiteMaster):
+        self._manager = manager
+
+    @resume
+    async def read(self, address: int, count: int) -> list[int]:
+        """``count`` registers from ``address`` on."""
+        return [await read_register(self._manager, address + WORD_BYTES * i) for i in range(count)]
+
+    @resume
+    async def write(self, address: int, words: Sequence[int]) -> None:
+        """Registers from ``address`` on."""
+        for i, word in enumerate(words):
+            await write_register(self._manager, address + WORD_BYTES * i, word)
+
+
+class MemoryLink:
+    """`sw_stack.host.board.BankMemory` over AXI4, for code that runs under `cocotb.task.bridge`."""
+
+    def __init__(self, manager: AxiMaster):
+        self._manager = manager
+
+    @resume
+    async def read(self, address: int, size: int) -> bytes:
+        """Bytes from ``address`` on."""
+        answer = await self._manager.read(address, size)
+        assert answer.resp == AxiResp.OKAY, f"read of {size} bytes at {address:#x}: {answer.resp}"
+        return bytes(answer.data)
+
+    @resume
+    async def write(self, address: int, content: bytes) -> None:
+        """Bytes from ``address`` on."""
+        answer = await self._manager.write(address, content)
+        assert answer.resp == AxiResp.OKAY, f"write of {len(content)} bytes at {address:#x}: {answer.resp}"
+
+
+async def read_register(manager: AxiLiteMaster, address: int) -> int:
+    """A register's value; AssertionError where the answer is an error."""
+    answer = await manager.read(address, WORD_BYTES)
+    assert answer.resp == AxiResp.OKAY, f"read of {address:#x}: {answer.resp}"
+    return int.from_bytes(answer.data, "little")
+
+
+async def write_register(manager: AxiLiteMaster, address: int, value: int) -> None:
+    """Write a register; AssertionError where the answer is an error."""
+    answer = await manager.write(address, value.to_bytes(WORD_BYTES, "little"))
+    assert answer.resp == AxiResp.OKAY, f"write of {address:#x}: {answer.resp}"

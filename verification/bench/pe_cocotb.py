@@ -15,6 +15,19 @@ _GATED |= dict.fromkeys(("event__kind", "event__a", "event__b"), "event__valid")
 """Outputs that say nothing, and may be X, without their valid."""
 
 
+class _Values(dict):
+    """Outputs of a cycle, each sampled when it is first asked for: most are not, and the counters are 1,280 bits."""
+
+    def __init__(self, outputs: dict[str, SimHandleBase]):
+        super().__init__()
+        self._outputs = outputs
+
+    def __missing__(self, name: str) -> int:
+        valid = _GATED.get(name)
+        self[name] = sample(self._outputs[name]) if valid is None or self[valid] else 0
+        return self[name]
+
+
 class VerilogPe:
     """The simulated ``pe`` of ``chip``."""
 
@@ -59,10 +72,7 @@ class VerilogPe:
         for _ in range(limit):
             self._drive(bench.inputs())
             await falling(self._dut)
-            values = {name: sample(handle) for name, handle in self._outputs.items() if name not in _GATED}
-            for name, valid in _GATED.items():
-                values[name] = sample(self._outputs[name]) if values[valid] else 0
-            bench.sample(values)
+            bench.sample(_Values(self._outputs))
             if bench.finished:
                 return _result(bench)
             await rising(self._dut)

@@ -63,7 +63,7 @@ async def random_programs(dut, stalls):
     pe = AxiVerilogPe(dut, CHIP, STALLS[stalls])
     moved = 0
     for seed in range(PROGRAMS):
-        program = random_program(CHIP, 1000 + seed, commands=25, show=True)
+        program = random_program(CHIP, 1022 + seed, commands=25, show=True)
         result, times = await _run(pe, program)
         moved += min(result.counters["axi_reads"], result.counters["axi_writes"])
         dut._log.info(f"seed {seed}: {result.cycles} cycles, {times.cycles} with an HB bank")
