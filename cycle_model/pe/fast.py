@@ -12,7 +12,7 @@ from cycle_model.hb.records import ERROR, ROW_FIELDS, TRANSFER_FIELDS, Records, 
 from cycle_model.hb.serving import buffers_cover, refresh_idle, reset_bank, serve
 from cycle_model.hb.traffic import REQUEST, shape_of
 from cycle_model.kernel_cache import njit
-from cycle_model.pe.decoder import Kind, Step, decode
+from cycle_model.pe.decoder import decode
 from cycle_model.pe.outcome import (
     AT_CONTROLLER,
     AT_LINK,
@@ -24,6 +24,7 @@ from cycle_model.pe.outcome import (
     links_of,
     result_of,
 )
+from cycle_model.pe.steps import Kind, Step
 from hw.errors import UserError
 from hw.isa.encoding import PeError, Unit
 from hw.isa.program import PeProgram

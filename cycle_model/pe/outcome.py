@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cycle_model.pe.decoder import Kind, Step
+from cycle_model.pe.steps import Kind, Step
 from hw.isa.counters import COUNTERS
 from hw.isa.encoding import PeError, Unit
 from hw.isa.program import Chunk, PeProgram
@@ -46,7 +46,7 @@ COUNTER = _Places(
     **{name: _NAMES.index(name) for name in _Places._fields if name in COUNTERS},
     **{name: _PER_UNIT + k * len(Unit) for k, name in enumerate(_UNIT_PLACES)},
 )
-_COUNTER_ROOM = _PER_UNIT + len(_UNIT_PLACES) * len(Unit)
+COUNTER_ROOM = _PER_UNIT + len(_UNIT_PLACES) * len(Unit)
 
 
 class Links(NamedTuple):
@@ -68,7 +68,7 @@ class Run(NamedTuple):
     and the number of commands pushed before it.
 
     ``waits`` [commands, 4] are the cycles that each command lost to a full queue, to semaphores once it could start,
-    to a busy HB controller, and to words not there; ``pops`` is scratch: commands taken from each queue in this cycle.
+    to a busy HB controller, and to words not there.
     """
 
     start: np.ndarray
@@ -76,7 +76,6 @@ class Run(NamedTuple):
     waits: np.ndarray
     counters: np.ndarray
     error: np.ndarray
-    pops: np.ndarray
 
     @staticmethod
     def empty(commands: int) -> "Run":
@@ -85,9 +84,8 @@ class Run(NamedTuple):
             np.full(commands, -1, dtype=np.int64),
             np.full(commands, -1, dtype=np.int64),
             np.zeros((commands, 4), dtype=np.int64),
-            np.zeros(_COUNTER_ROOM, dtype=np.int64),
+            np.zeros(COUNTER_ROOM, dtype=np.int64),
             np.zeros(4, dtype=np.int64),
-            np.zeros(len(Unit), dtype=np.int64),
         )
 
 

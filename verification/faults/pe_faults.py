@@ -14,7 +14,7 @@ _HB, _STREAM, _GATHER = f"{_PE}/hb_unit.py", f"{_PE}/stream_unit.py", f"{_PE}/ga
 _STORE, _HOST, _FETCH = f"{_PE}/store_unit.py", f"{_PE}/host_unit.py", f"{_PE}/weight_fetch.py"
 _MODEL = "cycle_model/pe"
 _DECODER, _DURATIONS = f"{_MODEL}/decoder.py", f"{_MODEL}/durations.py"
-_EXACT, _FAST = f"{_MODEL}/exact.py", f"{_MODEL}/fast.py"
+_STEPPING, _FAST = f"{_MODEL}/command_stepping.py", f"{_MODEL}/fast.py"
 
 
 def _rtl(*names: str) -> tuple[str, ...]:
@@ -255,25 +255,25 @@ FAULTS = (
     ),
     _fault(
         "exact-queue-one-deeper",
-        _EXACT,
-        "ends = levels[u] < depth",
-        "ends = levels[u] <= depth",
+        _STEPPING,
+        "ends = r.levels[this[Step.UNIT]] < depth",
+        "ends = r.levels[this[Step.UNIT]] <= depth",
         "The model's queue holds a command more than the RTL's.",
         (f"{_TIMELINES}[full queue-exact]",),
     ),
     _fault(
         "exact-array-free-when-done",
-        _EXACT,
-        "if u != _ARRAY:\n                    current[u] = -1",
-        "current[u] = -1",
+        _STEPPING,
+        "if u != _ARRAY:\n                note_waits",
+        "if u >= 0:\n                note_waits",
         "The array's next command is confused with the one in the pipeline.",
         (f"{_TIMELINES}[blocks and long operations-exact]", _WAITS),
     ),
     _fault(
         "exact-second-token-forgotten",
-        _EXACT,
-        "for k in (Step.WAIT0, Step.WAIT1):\n                    ready = ready",
-        "for k in (Step.WAIT0,):\n                    ready = ready",
+        _STEPPING,
+        "for k in (Step.WAIT0, Step.WAIT1):\n        ready = ready",
+        "for k in (Step.WAIT0,):\n        ready = ready",
         "Exact starts a command when the first of its two tokens is there.",
         (f"{_GOLDEN}[exact-array]",),
     ),

@@ -5,9 +5,10 @@ from itertools import product
 
 import numpy as np
 
-from cycle_model.pe.decoder import Kind, Step, decode
+from cycle_model.pe.decoder import decode
 from cycle_model.pe.exact import run_exact
 from cycle_model.pe.outcome import AT_CONTROLLER, AT_LINK, AT_QUEUE, AT_SEMAPHORE
+from cycle_model.pe.steps import Kind, Step
 from hw.isa import WeightMode
 from hw.isa.encoding import (
     COMMANDS,
