@@ -45,9 +45,11 @@ TARGETS = (
     Target("pe_gather_unit", _GATHER, (*_EVERY, *_rtl("late words")), on_demand=True),
     Target("pe_store_unit", _STORE, _EVERY, on_demand=True),
     Target("pe_host_unit", _HOST, (*_EVERY, *_rtl("answer at once")), on_demand=True),
-    Target("pe_decoder", _DECODER, (_WAITS, f"{_GOLDEN}", _ERRORS), on_demand=True),
+    Target("pe_decoder", _DECODER, (_WAITS, _GOLDEN, _ERRORS), on_demand=True),
     Target("pe_durations", _DURATIONS, (_DURATIONS_TEST,), on_demand=True),
-    Target("pe_exact", _EXACT, (_WAITS, _GOLDEN), on_demand=True),
+    Target("pe_operands", f"{_MODEL}/operands.py", (_WAITS, _GOLDEN, _ERRORS), on_demand=True),
+    Target("pe_exact_units", f"{_MODEL}/unit_stepping.py", (_WAITS, _GOLDEN), on_demand=True),
+    Target("pe_exact_commands", _STEPPING, (_WAITS, _GOLDEN), on_demand=True),
     Target("pe_fast", _FAST, (_WAITS, _GOLDEN), on_demand=True),
 )
 
