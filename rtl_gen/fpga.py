@@ -2,11 +2,9 @@
 
 import json
 import os
-import re
 import shutil
-import subprocess
 import sys
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +13,17 @@ from amaranth.hdl import Elaboratable, Module
 from hw.errors import UserError
 from hw.params import ChipParams
 from rtl_gen.boards import BoardParams
+from rtl_gen.phases import run_phases
 
 OUTPUT = Path("build/fpga")
 TIMEOUT_SECONDS = 3600
+NEXTPNR_OPTIONS = "--timing-allow-fail --report top.report.json"
+NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i r:TRANSPARENCY_MASK=0 %i"
+"""Yosys: a word that is read while it is written has any value, as in the devices' block RAM.
+
+To give the old value, as `hw.memory.sram.Sram` does elsewhere, every memory would need a copy of its write port in
+registers and a choice at its output. No program without races reads and writes one place in one cycle (docs/fpga.md).
+"""
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Build:
     fmax_mhz   of the design's clock after routing
     bitstream  file
     slice_macs of all PEs
-    seconds    synthesis to bitstream
+    seconds    synthesis to bitstream, phases kept from an earlier build as long as they took then
     """
 
     board: BoardParams
@@ -69,8 +75,17 @@ class _Top(Elaboratable):
         return m
 
 
-def build(params: BoardParams, chip: ChipParams) -> Build:
+def build(params: BoardParams, chip: ChipParams, seed: int = 1, tell: Callable[[str], None] = print) -> Build:
     """Build ``chip`` for the board, in build/fpga/<board>-<chip>.
+
+    Parameters
+    ----------
+    params : BoardParams
+    chip : ChipParams
+    seed : int
+        Of the placement.
+    tell : callable
+        Gets lines about the progress.
 
     Raises
     ------
@@ -78,25 +93,21 @@ def build(params: BoardParams, chip: ChipParams) -> Build:
         A tool is missing, the design does not fit, or a tool fails: one line with the tool's reason.
     """
     folder = OUTPUT / f"{params.name}-{chip.name}"
-    environment = os.environ | _tools(params)
-    start = time.monotonic()
+    tools = _tools(params)
     top = _Top(params, chip)
-    plan = params.platform().prepare(top, "top", synth_opts=params.synth_opts, nextpnr_opts=params.nextpnr_opts)
+    plan = params.platform().prepare(
+        top,
+        "top",
+        synth_opts=params.synth_opts,
+        nextpnr_opts=f"{NEXTPNR_OPTIONS} {params.nextpnr_opts} --seed {seed}",
+        script_after_read=f"{NO_COLLISIONS}\n{params.synth_settings}",
+    )
     plan.extract(str(folder))
+    files = {name: text if isinstance(text, str) else text.decode() for name, text in plan.files.items()}
     try:
-        done = subprocess.run(
-            ["sh", f"{plan.script}.sh"],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise UserError(f"build for {params.name} must end within {TIMEOUT_SECONDS} s") from error
-    if done.returncode != 0:
-        raise UserError(f"chip {chip.name} cannot be built for {params.name}: {_reason(folder, done)}")
+        seconds = run_phases(folder, files[f"{plan.script}.sh"], files, tools, TIMEOUT_SECONDS, tell)
+    except UserError as error:
+        raise UserError(f"chip {chip.name} cannot be built for {params.name}: {error}") from error
     report = json.loads((folder / "top.report.json").read_text())
     return Build(
         params,
@@ -105,18 +116,18 @@ def build(params: BoardParams, chip: ChipParams) -> Build:
         min(clock["achieved"] for clock in report["fmax"].values()),
         next(folder / name for name in ("top.bit", "top.bin") if (folder / name).exists()),
         top.slice_macs,
-        time.monotonic() - start,
+        seconds,
     )
 
 
 def _tools(params: BoardParams) -> dict[str, str]:
-    """Environment that names the wheels' programs; what programs the board is not needed for building."""
+    """The wheels' programs, by the variables of the build script. What programs a board is not needed for building."""
     search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     found = {variable: shutil.which(program, path=search) for variable, program in params.tools.items()}
     missing = [params.tools[variable] for variable, program in found.items() if program is None]
     if missing:
         raise UserError(f"{', '.join(missing)} not installed: pip install -e .[fpga]")
-    return found | {"OPENFPGALOADER": shutil.which("true"), "ICEPROG": shutil.which("true")}
+    return found
 
 
 def _used(params: BoardParams, report: dict) -> dict[str, int]:
@@ -125,13 +136,3 @@ def _used(params: BoardParams, report: dict) -> dict[str, int]:
         if cell in params.cells:
             used[params.cells[cell]] += count["used"]
     return used
-
-
-def _reason(folder: Path, done: subprocess.CompletedProcess) -> str:
-    """The first error that a tool wrote."""
-    logs = [path.read_text(errors="replace") for path in (folder / "top.tim", folder / "top.rpt") if path.exists()]
-    for text in (*logs, done.stdout, done.stderr):
-        found = re.search(r"^ERROR: (.*)$", text, re.MULTILINE)
-        if found:
-            return found.group(1).strip()
-    return (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]

@@ -40,9 +40,9 @@ class Sram(Repeated):
     """``depth`` words of ``width`` bits, written in granules.
 
     A read takes one cycle and its data stays until the next read. A word read while it is written has its old
-    value. Without macros it is a `Memory`, which tools map to block RAM or registers; with them it holds one
-    instance of the module ``<module_name>_macro`` (ports clk, read_en, read_addr, read_data, write_en, write_addr,
-    write_data), which comes with the technology.
+    value. Without macros it is a `Memory`, which tools map to block RAM, even a small one, or to registers; with them
+    it holds one instance of the module ``<module_name>_macro`` (ports clk, read_en, read_addr, read_data, write_en,
+    write_addr, write_data), which comes with the technology.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Sram(Repeated):
             return m
         lanes = self._width // self._granule
         shape = data.ArrayLayout(unsigned(self._granule), lanes) if lanes > 1 else unsigned(self._width)
-        m.submodules.words = words = Memory(shape=shape, depth=self._depth, init=[])
+        m.submodules.words = words = Memory(shape=shape, depth=self._depth, init=[], attrs={"ram_style": "block"})
         read, write = words.read_port(), words.write_port(granularity=1 if lanes > 1 else None)
         m.d.comb += [
             read.en.eq(self.read.en),

@@ -26,6 +26,7 @@ class BoardParams:
     machine      what is built: chip and cycles of a bit -> component with receive, transmit, running, slice_macs
     totals       LUT, FF, BRAM, DSP in the device
     cells        nextpnr's cell type -> the resource of ``totals`` that it uses
+    synth_settings            Yosys commands before synthesis
     synth_opts, nextpnr_opts  for the tools
     """
 
@@ -39,6 +40,7 @@ class BoardParams:
     totals: dict[str, int]
     cells: dict[str, str]
     machine: Callable[[ChipParams, int], wiring.Component] = Board
+    synth_settings: str = ""
     synth_opts: str = ""
     nextpnr_opts: str = ""
 

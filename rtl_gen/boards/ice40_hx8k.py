@@ -20,5 +20,4 @@ BOARD = BoardParams(
     ),
     totals={"LUT": 7680, "BRAM": 32},
     cells={"ICESTORM_LC": "LUT", "ICESTORM_RAM": "BRAM"},
-    nextpnr_opts="--timing-allow-fail --report top.report.json --seed 1",
 )

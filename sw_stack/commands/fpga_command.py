@@ -24,8 +24,12 @@ def build_board(
     board: Annotated[str, typer.Option(help="A board (elmoe3d fpga boards).")] = "ulx3s",
     chip: Annotated[str | None, typer.Option(help="Sizes to build; the board's own unless given.")] = None,
     explore: Annotated[bool, typer.Option(help="Build growing arrays until one does not fit or close.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the placement.")] = 1,
 ) -> None:
-    """Build a bitstream and print what it takes and how fast it is. Exit status 1 where the clock is not met."""
+    """Build a bitstream and print what it takes and how fast it is. Exit status 1 where the clock is not met.
+
+    Phases that an earlier build did with the same input are not done again.
+    """
     from rtl_gen.boards import board as board_named
     from rtl_gen.fpga import build
 
@@ -38,7 +42,7 @@ def build_board(
     closes = True
     for candidate in explored(sizes) if explore else [sizes]:
         try:
-            built = build(params, candidate)
+            built = build(params, candidate, seed, lambda line: out.print(line, highlight=False, style="dim"))
         except UserError as error:
             if not explore:
                 raise
@@ -59,8 +63,10 @@ def build_board(
         if not closes:
             break
     out.print(rows)
-    if not closes and not explore:
-        raise typer.Exit(1)
+    if not closes:
+        out.print(f"{candidate.name} on {board} does not meet the clock; another --seed may")
+        if not explore:
+            raise typer.Exit(1)
 
 
 def explored(smallest: ChipParams) -> list[ChipParams]:
