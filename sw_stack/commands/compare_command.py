@@ -36,6 +36,7 @@ def command(
     from sw_stack.comparison.evaluate import Settings
     from sw_stack.comparison.suite import cells_of, run_suite
     from sw_stack.comparison.suite import suite as suite_of
+    from sw_stack.comparison.workers import Workers
     from sw_stack.reports.comparison import finish, with_progress
     from sw_stack.reports.terminal import console
 
@@ -52,8 +53,8 @@ def command(
         for each in sample["samples"]:
             screen.print(f"\n{each}", markup=False)
         screen.print()
-    with with_progress(screen) as progress:
-        run = run_suite(keys, settings, out / "cells", jobs, progress("cells"))
+    with Workers(jobs) as workers, with_progress(screen) as progress:
+        run = run_suite(keys, settings, out / "cells", workers, progress("cells"))
         finish(
             run,
             settings,
@@ -64,4 +65,5 @@ def command(
             progress if study else None,
             title=f"Comparison: {chosen.note}",
             text=sample,
+            workers=workers,
         )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from sw_stack.comparison.cell import CellKey, CellResult
 from sw_stack.comparison.evaluate import Settings
 from sw_stack.comparison.heat import evaluate_settled
+from sw_stack.comparison.workers import Workers
 from sw_stack.machines.catalogue import machines
 from sw_stack.machines.energy_entries import ENTRIES
 from sw_stack.machines.machine import Machine
@@ -134,45 +135,60 @@ QUANTITIES: dict[str, tuple[str, Callable[[dict[str, CellResult]], float]]] = {
 }
 
 
+Progress = Callable[[str, int, int], None]
+
+
+def _silent(what: str, done: int, of: int) -> None:
+    """No progress."""
+
+
 def sensitivity(
     model: str,
     dataset: str,
     batch: int,
     settings: Settings,
-    progress: Callable[[str, int, int], None] = lambda what, done, of: None,
+    workers: Workers | None = None,
+    progress: Progress = _silent,
 ) -> dict:
     """The document that `sw_stack.reports.figures.sensitivity` draws."""
     chosen = inputs()
+    changes = [Change(), *(change for item in chosen for change in (item.at_low, item.at_high))]
+    names = [f"{item.name}, {end}" for item in chosen for end in (item.low, item.high)]
+    made = machines()
+    keys = [CellKey(model, dataset, batch, name, method) for name, methods in METHODS.items() for method in methods]
+    # What a change leaves alone is simulated once: cells are told apart by everything that they are evaluated from.
+    work = [
+        [(key, change.machine(made[key.machine]), change.settings(settings), change.prices) for key in keys]
+        for change in changes
+    ]
+    labels = [[repr(arguments) for arguments in row] for row in work]
+    distinct: dict[str, tuple] = {}
+    named: dict[str, str] = {}
+    for row, texts, name in zip(work, labels, ["as assumed", *names], strict=True):
+        for arguments, text in zip(row, texts, strict=True):
+            distinct.setdefault(text, arguments)
+            named.setdefault(text, name)
+    order, found = list(distinct), {}
+    for i, cell in (workers or Workers()).each(evaluate_settled, list(distinct.values())):
+        found[order[i]] = cell
+        progress(named[order[i]], len(found), len(order))
 
-    def at(change: Change) -> dict[str, CellResult]:
+    def fastest(texts: list[str]) -> dict[str, CellResult]:
+        cells = [found[text] for text in texts]
         return {
-            name: min(
-                (
-                    evaluate_settled(
-                        CellKey(model, dataset, batch, name, method),
-                        change.machine(machines()[name]),
-                        change.settings(settings),
-                        change.prices,
-                    )
-                    for method in methods
-                ),
-                key=lambda cell: cell.seconds_per_token,
-            )
-            for name, methods in METHODS.items()
+            name: min((c for c in cells if c.key.machine == name), key=lambda c: c.seconds_per_token)
+            for name in METHODS
         }
 
-    base = at(Change())
-    ends = []
-    for number, item in enumerate(chosen, 1):
-        ends.append((item, at(item.at_low), at(item.at_high)))
-        progress(item.name, number, len(chosen))
+    base, *ends = map(fastest, labels)
+    pairs = list(zip(chosen, ends[::2], ends[1::2], strict=True))
     return {
         name: {
             "title": f"{title}, {model}, {dataset}, batch {batch}",
             "base": value(base),
             "inputs": [
                 {"input": item.name, "low": item.low, "high": item.high, "at_low": value(low), "at_high": value(high)}
-                for item, low, high in ends
+                for item, low, high in pairs
                 if abs(value(low) / value(base) - 1) > 1e-4 or abs(value(high) / value(base) - 1) > 1e-4
             ],
         }
@@ -187,23 +203,28 @@ def crossover(
     settings: Settings,
     batches: tuple[int, ...] = (1, 2, 4, 8, 16),
     acceptances: tuple[float, ...] = (0.3, 0.45, 0.6, 0.75, 0.9),
-    progress: Callable[[str, int, int], None] = lambda what, done, of: None,
+    workers: Workers | None = None,
+    progress: Progress = _silent,
 ) -> dict:
     """When speculation pays: time of plain decoding over that of Elastic-SD, by batch and acceptance per token."""
-    gain, done = [], 0
-    for batch in batches:
-        plain = evaluate_settled(CellKey(model, dataset, batch, machine, "none"), machines()[machine], settings)
-        row = []
-        for a in acceptances:
-            key = CellKey(model, dataset, batch, machine, "elastic")
-            drafted = evaluate_settled(key, machines()[machine], replace(settings, acceptance=a))
-            row.append(plain.seconds_per_token / drafted.seconds_per_token)
-            done += 1
-            progress(f"batch {batch}, acceptance {a:g}", done, len(batches) * len(acceptances))
-        gain.append(row)
+    made = machines()[machine]
+    points = [(batch, a) for batch in batches for a in (None, *acceptances)]  # None: plain decoding
+    work = [
+        (
+            CellKey(model, dataset, batch, machine, "none" if a is None else "elastic"),
+            made,
+            replace(settings, acceptance=a),
+        )
+        for batch, a in points
+    ]
+    seconds: dict[tuple, float] = {}
+    for i, cell in (workers or Workers()).each(evaluate_settled, work):
+        seconds[points[i]] = cell.seconds_per_token
+        batch, a = points[i]
+        progress(f"batch {batch}, {'plain' if a is None else f'acceptance {a:g}'}", len(seconds), len(points))
     return {
         "title": f"{model} on {machine}, tree {settings.tree}",
         "batches": list(batches),
         "acceptances": list(acceptances),
-        "gain": gain,
+        "gain": [[seconds[batch, None] / seconds[batch, a] for a in acceptances] for batch in batches],
     }

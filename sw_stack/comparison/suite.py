@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +14,7 @@ from hw.files import write_atomic
 from sw_stack.comparison.cell import CellKey, CellResult, from_json, to_json
 from sw_stack.comparison.evaluate import Settings, acceptance_for, assumed_inputs
 from sw_stack.comparison.heat import evaluate_settled
+from sw_stack.comparison.workers import Workers
 from sw_stack.machines.catalogue import machines
 from sw_stack.machines.machine import METHODS, Machine
 from sw_stack.workloads.datasets import DATASETS, dataset
@@ -105,33 +104,45 @@ def _sources() -> str:
     return digest.hexdigest()
 
 
+@cache
+def _machine_text(name: str) -> str:
+    """Every number of a machine, with its source."""
+    return repr(machines()[name])
+
+
+@cache
+def _curve(method: str, model: str, data: str, settings: Settings) -> tuple[tuple[float, ...], ...] | None:
+    """Acceptance by position at three coverages; None for plain decoding."""
+    acceptance = acceptance_for(CellKey(model, data, 1, "", method), settings)
+    if acceptance is None:
+        return None
+    return tuple(
+        tuple(acceptance.by_position(settings.tree, coverage, settings.corner).round(12).tolist())
+        for coverage in (0.25, 0.5, 1.0)
+    )
+
+
 def _work_of(key: CellKey, settings: Settings) -> str:
     """What a cell's simulation depends on: two datasets with the same lengths and acceptance are one simulation."""
-    data, acceptance = dataset(key.dataset), acceptance_for(key, settings)
-    curve = None
-    if acceptance is not None:
-        curve = [
-            acceptance.by_position(settings.tree, coverage, settings.corner).round(12).tolist()
-            for coverage in (0.25, 0.5, 1.0)
-        ]
+    data, curve = dataset(key.dataset), _curve(key.method, key.model, key.dataset, settings)
     inputs = [key.model, key.batch, key.machine, key.method, data.prompt_tokens, data.output_tokens, curve]
     config = asdict(settings) | {"tree": str(settings.tree)}
-    text = json.dumps([_sources(), inputs, config, repr(machines()[key.machine])], sort_keys=True)
+    text = json.dumps([_sources(), inputs, config, _machine_text(key.machine)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _run(key: CellKey, settings: Settings) -> CellResult:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    return evaluate_settled(key, machines()[key.machine], settings)
 
 
 @dataclass
 class SuiteRun:
-    """Cells in the suite's order, and how many simulations they took."""
+    """Cells in the suite's order, and the distinct simulations behind them; ``reused`` of these were there already."""
 
     cells: list[CellResult]
-    simulations: int
+    distinct: list[CellResult]
     reused: int
+
+    @property
+    def simulations(self) -> int:
+        """Distinct ones."""
+        return len(self.distinct)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -141,24 +152,16 @@ class SuiteRun:
             "cells": len(self.cells),
             "cells that fit": len(fitting),
             "distinct simulations": self.simulations,
-            "rounds in them": self._distinct("rounds"),
-            "engine passes in them": self._distinct("passes"),
+            "rounds in them": sum(c.rounds for c in self.distinct if c.fits),
+            "engine passes in them": sum(c.passes for c in self.distinct if c.fits),
         }
-
-    def _distinct(self, name: str) -> int:
-        seen = {
-            (c.key.model, c.key.batch, c.key.machine, c.key.method, c.seconds_per_token): c
-            for c in self.cells
-            if c.fits
-        }
-        return sum(getattr(c, name) for c in seen.values())
 
 
 def run_suite(
     keys: Iterable[CellKey],
     settings: Settings,
     folder: Path,
-    jobs: int = 2,
+    workers: Workers | None = None,
     progress: Callable[[str, int, int], None] = lambda what, done, of: None,
 ) -> SuiteRun:
     """Simulate all cells; finished ones are read from ``folder`` and written there, so a stopped suite continues."""
@@ -178,28 +181,17 @@ def run_suite(
     reused, total = len(found), len(first)
     missing = [(name, key) for name, key in first.items() if name not in found]
 
-    def keep(name: str, key: CellKey, result: CellResult) -> None:
+    simulate = [(key, machines()[key.machine], settings) for _, key in missing]
+    for i, result in (workers or Workers()).each(evaluate_settled, simulate):
+        name, key = missing[i]
         found[name] = result
         write_atomic(folder / f"{name[:24]}.json", json.dumps(to_json(result)))
         progress(key.label, len(found), total)
-
-    if jobs == 1 or len(missing) < 8:
-        for name, key in missing:
-            keep(name, key, _run(key, settings))
-    else:
-        with ProcessPoolExecutor(jobs) as pool:
-            running = {pool.submit(_run, key, settings): (name, key) for name, key in missing}
-            try:
-                for future in as_completed(running):
-                    keep(*running[future], future.result())
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
     cells = [
         replace(found[work[key]], key=key, assumed=assumed_inputs(key, acceptance_for(key, settings), settings))
         for key in keys
     ]
-    return SuiteRun(cells, total, reused)
+    return SuiteRun(cells, list(found.values()), reused)
 
 
 def machine_notes(names: Iterable[str], made: dict[str, Machine] | None = None) -> dict[str, dict]:

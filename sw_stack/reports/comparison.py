@@ -17,6 +17,7 @@ from sw_stack.comparison.evaluate import Settings
 from sw_stack.comparison.heat import derating_sentence
 from sw_stack.comparison.sensitivity import PROPOSED, crossover, sensitivity
 from sw_stack.comparison.suite import SuiteRun, machine_notes
+from sw_stack.comparison.workers import Workers
 from sw_stack.provenance import provenance
 from sw_stack.reports.figures import DRAWINGS
 from sw_stack.reports.html import html, mean_rows, rival_rows
@@ -72,6 +73,7 @@ def finish(
     progress: Progression | None,
     title: str,
     text: dict | None = None,
+    workers: Workers | None = None,
 ) -> Results:
     """Notes, files, tables. ``progress``: also run sensitivity and crossover, on the first model and dataset."""
     names = list(dict.fromkeys(cell.key.machine for cell in run.cells))
@@ -80,8 +82,10 @@ def finish(
         notes["text"] = text
     if progress is not None:
         model, dataset, _ = run.cells[0].key.workload
-        notes["sensitivity"] = sensitivity(model, dataset, STUDY_BATCH, settings, progress("sensitivity"))
-        notes["crossover"] = crossover(model, dataset, PROPOSED, settings, progress=progress("crossover"))
+        notes["sensitivity"] = sensitivity(model, dataset, STUDY_BATCH, settings, workers, progress("sensitivity"))
+        notes["crossover"] = crossover(
+            model, dataset, PROPOSED, settings, workers=workers, progress=progress("crossover")
+        )
     settings_document = asdict(settings) | {"tree": str(settings.tree)}
     results = Results(provenance(config | settings_document, settings.seed), tuple(run.cells), notes)
     save(results, json_path)

@@ -40,11 +40,11 @@ def test_an_unknown_suite_names_the_nearest():
 
 def test_a_stopped_suite_continues_and_gives_the_same_cells(tmp_path):
     """Two cells, then all with one cut file: equal to a run in one piece; datasets share simulations."""
-    whole = run_suite(KEYS, SETTINGS, tmp_path / "whole", jobs=1)
-    run_suite(KEYS[:2], SETTINGS, tmp_path / "parts", jobs=1)
+    whole = run_suite(KEYS, SETTINGS, tmp_path / "whole")
+    run_suite(KEYS[:2], SETTINGS, tmp_path / "parts")
     cut = next((tmp_path / "parts").iterdir())
     cut.write_text(cut.read_text()[:40])
-    resumed = run_suite(KEYS, SETTINGS, tmp_path / "parts", jobs=1)
+    resumed = run_suite(KEYS, SETTINGS, tmp_path / "parts")
     assert [to_json(cell) for cell in resumed.cells] == [to_json(cell) for cell in whole.cells]
     assert resumed.reused == 1
     # xpu, h100 and Elastic-SD do not depend on the dataset; the EAGLE head has a published length on GSM8K only.
@@ -53,15 +53,15 @@ def test_a_stopped_suite_continues_and_gives_the_same_cells(tmp_path):
 
 def test_cells_of_another_state_of_the_project_are_not_reused(tmp_path, monkeypatch):
     """Finished cells are kept for a stopped run, not for changed code or data."""
-    run_suite(KEYS[:1], SETTINGS, tmp_path, jobs=1)
-    assert run_suite(KEYS[:1], SETTINGS, tmp_path, jobs=1).reused == 1
+    run_suite(KEYS[:1], SETTINGS, tmp_path)
+    assert run_suite(KEYS[:1], SETTINGS, tmp_path).reused == 1
     monkeypatch.setattr("sw_stack.comparison.suite._sources", lambda: "another")
-    assert run_suite(KEYS[:1], SETTINGS, tmp_path, jobs=1).reused == 0
+    assert run_suite(KEYS[:1], SETTINGS, tmp_path).reused == 0
 
 
 def test_cells_say_what_they_assume(tmp_path):
     """EAGLE on GSM8K is published, on Alpaca it is not; Elastic-SD never is; locality of this model never is."""
-    run = run_suite(KEYS, SETTINGS, tmp_path, jobs=1)
+    run = run_suite(KEYS, SETTINGS, tmp_path)
     assumed = {(c.key.dataset, c.key.method): [a.split(" of ")[0] for a in c.assumed] for c in run.cells}
     assert assumed["gsm8k", "eagle"] == ["locality"]
     assert assumed["alpaca", "eagle"] == ["acceptance", "locality"]
@@ -72,7 +72,7 @@ def test_cells_say_what_they_assume(tmp_path):
 def test_a_cell_is_what_the_evaluation_gives(tmp_path):
     """The suite adds nothing to `evaluate_settled`, the path that ``elmoe3d sim`` takes; temperature is in it."""
     key = KEYS[1]
-    cell = run_suite([key], SETTINGS, tmp_path, jobs=1).cells[0]
+    cell = run_suite([key], SETTINGS, tmp_path).cells[0]
     assert json.dumps(to_json(cell)) == json.dumps(to_json(evaluate_settled(key, machines()[key.machine], SETTINGS)))
     assert cell.heat["class_c"] == 85 and cell.heat["dram_c"] > 45
 
@@ -86,7 +86,7 @@ def test_no_machine_beats_its_roofline(tmp_path):
         for method in made.methods
         if method in ("none", "elastic")
     ]
-    cells = [cell for cell in run_suite(keys, Settings(rounds=1), tmp_path, jobs=1).cells if cell.fits]
+    cells = [cell for cell in run_suite(keys, Settings(rounds=1), tmp_path).cells if cell.fits]
     assert len(cells) > 20
     assert not [cell.key.label for cell in cells if cell.seconds_per_token < cell.roofline_seconds]
 
