@@ -34,6 +34,7 @@ from hw.isa.encoding import (
 from hw.isa.program import PeProgram
 from hw.isa.vector_timing import vector_interval, vector_latency
 from hw.params import LOOP_LEVELS, REGISTERS
+from hw.params.checks import require
 
 MAX_STEPS = 1 << 26
 
@@ -94,9 +95,11 @@ def _table(instructions: tuple[int, ...]) -> _Table:
 def decode(program: PeProgram) -> np.ndarray:
     """Steps of the whole run, int64 [steps, STEP_COLUMNS]; it ends with the first error of the sequencer, if any.
 
-    Raises UserError where the run takes more than 2^26 steps (a kernel that never returns).
+    Raises UserError where the run takes more than 2^26 steps (a kernel that never returns), or the bank's times are not
+    known: a memory behind AXI4 is somebody else's.
     """
     chip = program.chip
+    require(chip.memory == "hb", "chip memory", "hb where cycles are to be known", chip.memory)
     table = _table(tuple(program.instructions))
     vector_times = np.zeros((1 << OPCODE_BITS, 2), dtype=np.int64)
     for opcode, spec in COMMANDS.items():
