@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cycle_model.kernel_cache import njit
 from sw_stack.compiler.dispatch import BARRIER, BEGIN, RECORD, Dispatch, Kernel, Precision, Tier
 from sw_stack.compiler.graph import Attention, HostOperation, ModelGraph, Operation, Projection, Role
 from sw_stack.compiler.placement import Placement
@@ -181,30 +182,26 @@ class Emitter:
         Order in a layer: up 0, up 1, down 0, up 2, down 1, ...: the exchange between up and down of an expert hides
         behind the next one. ``base``: index of each layer's first record.
         """
-        rank = np.arange(len(used)) - np.repeat(np.cumsum(active) - active, active)
-        first, last = base[layers], rank == active[layers] - 1
-        up_at = first + np.where(rank == 0, 0, 2 * rank - 1)
-        down_at = first + np.where(last, 2 * active[layers] - 1, 2 * rank + 2)
         up, down = self._projections
         weights = up.weights + down.weights
         draft, mxfp4 = one.kind is PassKind.DRAFT, self.model.config.moe.mxfp4
-        tiers = self.placement.slices(one.resident[layers, used])
-        made = np.zeros(len(used), RECORD)
-        made["kernel"], made["layer"], made["expert"] = Kernel.EXPERT, np.array(self.model.moe_layers)[layers], used
-        made["tokens"] = one.expert_tokens[layers, used]
-        made["msb_tier"] = tiers[:, 0]
-        if not (draft or mxfp4):
-            made["lsb_tier"] = tiers[:, 1]
+        one_slice = draft or mxfp4
+        made = np.zeros(2, RECORD)
+        made["kernel"] = Kernel.EXPERT
         made["precision"] = Precision.MXFP4 if mxfp4 else Precision.DRAFT if draft else Precision.FULL
-        made["weights_known"] = first - 1
-        for at, projection, after in ((up_at, up, first - 1), (down_at, down, up_at)):
-            made["operation"] = self._names[projection.name]
-            made["outputs"], made["inputs"] = projection.outputs, projection.inputs
-            made["activated"], made["after"] = projection.activated, after
-            made["msb_bytes"] = self.sizes.msb_bytes * projection.weights // weights
-            if not (draft or mxfp4):
-                made["lsb_bytes"] = self.sizes.lsb_bytes * projection.weights // weights
-            records[at] = made
+        for record, projection in zip(made, (up, down), strict=True):
+            record["operation"] = self._names[projection.name]
+            record["outputs"], record["inputs"] = projection.outputs, projection.inputs
+            record["activated"] = projection.activated
+            record["msb_bytes"] = self.sizes.msb_bytes * projection.weights // weights
+            record["lsb_bytes"] = 0 if one_slice else self.sizes.lsb_bytes * projection.weights // weights
+        tiers = self.placement.slices(one.resident[layers, used])
+        if one_slice:
+            tiers[:, 1] = Tier.NONE
+        tokens = one.expert_tokens[layers, used]
+        _place_experts(
+            records, made, layers, np.array(self.model.moe_layers)[layers], used, tokens, tiers, active, base
+        )
 
     def _refill(self, one: Pass) -> np.ndarray:
         """Per MoE layer, slices that become resident; those not streamed in this pass are read once more."""
@@ -220,3 +217,24 @@ class Emitter:
         made["hb_bytes"] = (new * sizes).sum(axis=(1, 2))
         made["lpddr_bytes"] = ((new & ~streamed) * sizes).sum(axis=(1, 2))
         return made
+
+
+@njit(cache=True)
+def _place_experts(records, made, layers, names, used, tokens, tiers, active, base):
+    """Both records of every expert, ``made`` [up, down], into ``records`` in the order of `Emitter._experts`."""
+    rank, before = 0, -1
+    for i in range(len(used)):
+        layer = layers[i]
+        rank = rank + 1 if layer == before else 0
+        before = layer
+        first = base[layer]
+        up = first if rank == 0 else first + 2 * rank - 1
+        down = first + 2 * active[layer] - 1 if rank == active[layer] - 1 else first + 2 * rank + 2
+        for which in range(2):
+            at = up if which == 0 else down
+            records[at] = made[which]
+            q = records[at]
+            q.layer, q.expert, q.tokens = names[i], used[i], tokens[i]
+            q.msb_tier, q.lsb_tier = tiers[i, 0], tiers[i, 1]
+            q.weights_known = first - 1
+            q.after = first - 1 if which == 0 else up
