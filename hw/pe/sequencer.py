@@ -1,6 +1,6 @@
 """The sequencer: reads dispatch records, runs kernels, hands commands to the units' queues."""
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Array, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,8 +17,9 @@ from hw.isa.encoding import (
     Unit,
 )
 from hw.memory.sram import Sram
-from hw.params import LOOP_LEVELS, REGISTERS, PeParams
+from hw.params import LOOP_LEVELS, PeParams
 from hw.pe.instruction import OPERAND_BITS, QUEUED_UNITS, Command, Instruction, Token, is_legal, unit_of
+from hw.pe.register_file import RegisterFile
 
 
 class LoadPort(wiring.Signature):
@@ -84,7 +85,8 @@ class Sequencer(wiring.Component):
 
     def __init__(self, params: PeParams, *, macro: bool = False):
         self._params, self._macro = params, macro
-        self.registers = [Signal(32, name=f"r{i}") for i in range(1, REGISTERS)]
+        self._file = RegisterFile(len(OPERANDS))
+        self.registers = self._file.registers
         super().__init__(
             {
                 "dispatch": In(stream.Signature(unsigned(32))),
@@ -114,16 +116,14 @@ class Sequencer(wiring.Component):
         flags = word.flags.sequencer
         m.d.comb += [fetch.addr.eq(pc), self.instruction.eq(pc)]
 
-        # Registers and operands: r0 is 0.
-        registers = Array([Const(0, 32), *self.registers])
+        # Registers and operands.
+        m.submodules.file = file = self._file
         operand = {slot: Signal(OPERAND_BITS, name=f"operand_{slot}") for slot in OPERANDS}
-        for slot, value in operand.items():
-            m.d.comb += value.eq(registers[word[slot].register] + word[slot].offset)
+        for i, (slot, value) in enumerate(operand.items()):
+            m.d.comb += [file.numbers[i].eq(word[slot].register), value.eq(file.values[i] + word[slot].offset)]
 
         def write_register(number, value) -> None:
-            for i in range(1, REGISTERS):
-                with m.If(number == i):
-                    m.d.sync += registers[i].eq(value)
+            m.d.comb += [file.write.eq(number), file.data.eq(value)]
 
         # Commands for the queues.
         unit, legal = unit_of(m, word.opcode), is_legal(m, word.opcode, word.flags)

@@ -87,8 +87,8 @@ FAULTS = (
     _fault(
         "operand-offset-unsigned",
         _SEQUENCER,
-        "registers[word[slot].register] + word[slot].offset)",
-        "registers[word[slot].register] + word[slot].offset.as_unsigned())",
+        "value.eq(file.values[i] + word[slot].offset)",
+        "value.eq(file.values[i] + word[slot].offset.as_unsigned())",
         "A negative offset adds 4096 too much.",
         _rtl("golden:hb"),
     ),
