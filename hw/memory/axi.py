@@ -26,6 +26,12 @@ class Response(IntEnum):
     DECERR = 3
 
 
+NORMAL_BUFFERABLE = 0b0011
+"""Of awcache and arcache: memory, not to be cached on the way; what vendors' memory controllers advise."""
+DATA_NONSECURE = 0b010
+"""Of awprot and arprot."""
+
+
 class Burst(IntEnum):
     """AXI's kinds of burst."""
 
@@ -45,6 +51,8 @@ def axi_members(prefix: str, data_bits: int, address_bits: int, id_bits: int, *,
             f"{channel}len": forward(8),
             f"{channel}size": forward(3),
             f"{channel}burst": forward(2),
+            f"{channel}cache": forward(4),
+            f"{channel}prot": forward(3),
             f"{channel}valid": forward(1),
             f"{channel}ready": backward(1),
         }

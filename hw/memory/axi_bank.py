@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.isa import HbError
-from hw.memory.axi import BOUNDARY_BYTES, Burst, Response, axi_members
+from hw.memory.axi import BOUNDARY_BYTES, DATA_NONSECURE, NORMAL_BUFFERABLE, Burst, Response, axi_members
 from hw.memory.hb_types import HbRequesterSignature, transfer_layout
 from hw.memory.round_robin import RoundRobin
 from hw.params import AxiMasterParams, HbParams
@@ -118,6 +118,8 @@ class AxiBank(wiring.Component):
                 getattr(self, f"m_axi_{channel}len").eq(beats - 1),
                 getattr(self, f"m_axi_{channel}size").eq(lane_bits),
                 getattr(self, f"m_axi_{channel}burst").eq(Burst.INCR),
+                getattr(self, f"m_axi_{channel}cache").eq(NORMAL_BUFFERABLE),
+                getattr(self, f"m_axi_{channel}prot").eq(DATA_NONSECURE),
             ]
         # The beat on offer to the memory is in registers: it stays, whatever becomes of its requester.
         room = ~self.m_axi_wvalid | self.m_axi_wready

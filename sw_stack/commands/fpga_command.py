@@ -83,17 +83,32 @@ def explored(smallest: ChipParams) -> list[ChipParams]:
 def hand_over(
     chip: Annotated[str, typer.Option(help="Sizes to export.")] = "fpga-small",
     clock_mhz: Annotated[float, typer.Option(help="For the constraints template.")] = 100.0,
-    out: Annotated[Path | None, typer.Option(help="Folder to write into; build/handover/CHIP unless given.")] = None,
+    memory: Annotated[str, typer.Option(help="A PE's bank: hb (on chip), or axi: a manager port for each PE.")] = "hb",
+    out: Annotated[Path | None, typer.Option(help="Folder to write into (build/handover/CHIP[-axi]).")] = None,
 ) -> None:
-    """Export the machine behind AXI4-Lite for vendor tools: Verilog, file list, scripts, constraints, C header."""
+    """Export the machine behind AXI ports for vendor tools: Verilog, file list, scripts, constraints, C header."""
     from rtl_gen.handover import write_handover
 
-    written = write_handover(chip_named(chip), clock_mhz, out)
+    written = write_handover(dataclasses.replace(chip_named(chip), memory=memory), clock_mhz, out)
     modules = [path for path in written if path.parent.name == "modules"]
     for path in written:
         if path not in modules:
             typer.echo(f"{path} ({path.stat().st_size:,} bytes)")
     typer.echo(f"{modules[0].parent} ({len(modules)} modules, one file each)")
+
+
+@command.command("resources")
+def count_resources(
+    chip: Annotated[str, typer.Option(help="Sizes of a PE.")] = "fpga-small",
+    pes: Annotated[list[int], typer.Option(help="Numbers of PEs; can be given several times.")] = (1, 4, 16),
+) -> None:
+    """Map the machine behind AXI for UltraScale+ (Yosys synth_xilinx, a PE once) and print what it takes."""
+    from rtl_gen.resources import FAMILY, KINDS, resources
+
+    rows = table("", *KINDS, title=f"{chip}, synth_xilinx -family {FAMILY}, mapped, not placed")
+    for name, counts in resources(chip_named(chip), list(pes)).items():
+        rows.add_row(name, *(f"{counts[kind]:,}" for kind in KINDS))
+    console().print(rows)
 
 
 @command.command("boards")

@@ -1,6 +1,7 @@
 """Boards: an expert on a board simulated at its UART pins, the register map, and what builds refuse."""
 
 import dataclasses
+import re
 import shutil
 
 import pytest
@@ -131,17 +132,27 @@ def test_tools_are_named(monkeypatch, tmp_path):
         fpga.build(board("ulx3s"), CHIP)
 
 
-def test_hand_over(tmp_path):
-    """One file and one a module hold the same modules; tools read them; header and tables name each entry."""
-    write_handover(CHIP, 100.0, tmp_path)
+@pytest.mark.parametrize("memory", ["hb", pytest.param("axi", marks=pytest.mark.full)])
+def test_hand_over(tmp_path, memory):
+    """One file and one a module hold the same modules; tools read them; header, tables, script name what there is."""
+    sizes = dataclasses.replace(CHIP, memory=memory)
+    write_handover(sizes, 100.0, tmp_path)
     listed = (tmp_path / "files.f").read_text().split()
     separate = "\n\n".join((tmp_path / name).read_text().strip() for name in listed)
-    assert (tmp_path / "elmoe3d.v").read_text().split("\n", 1)[1].strip() == separate
+    verilog = (tmp_path / "elmoe3d.v").read_text()
+    assert verilog.split("\n", 1)[1].strip() == separate
     assert lint.icarus(tmp_path / "elmoe3d.v", "elmoe3d") == ""
     assert lint.yosys(tmp_path / "elmoe3d.v", "elmoe3d") == ""
     header, tables = (tmp_path / "elmoe3d_registers.h").read_text(), (tmp_path / "registers.md").read_text()
-    for block in die_map(CHIP, BufferSizes()).blocks:
+    for block in die_map(sizes, BufferSizes()).blocks:
         for entry in block.entries:
             assert f"#define ELMOE3D_{block.name.upper()}_{entry.name} {entry.offset:#x}u" in header
             assert f"| `{entry.offset:#07x}` | {entry.name} |" in tables
     assert "ELMOE3D_PE_STATUS_ERROR_MASK 0xf0u" in header
+    assert ("ELMOE3D_BANK_STRIDE 0x2000u" in header) == (memory == "hb")
+    assert ("HB_ACTIVATES" in header, "AXI_READS" in header) == (memory == "hb", memory == "axi")
+    port = {"hb": "s_axi", "axi": "m00_axi"}[memory]
+    assert f"-busif {port} -clock clk" in (tmp_path / "package.tcl").read_text()
+    assert {f"{port}_{name}" for name in ("awaddr", "wdata", "bresp", "araddr", "rdata")} <= set(
+        re.findall(r"\w+", verilog)
+    )
