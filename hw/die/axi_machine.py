@@ -9,6 +9,7 @@ from hw.die.axi_memory_subordinate import AxiMemorySubordinate
 from hw.die.host_axi import AxiLiteSubordinate, axil_members
 from hw.die.host_bus import BlockPorts, HostDecoder
 from hw.die.hosted_pe import HostedPe
+from hw.hierarchy import add_repeated
 from hw.memory.axi import pass_through
 from hw.memory.axi_bank import AxiBank
 from hw.memory_map import BankWindows, BufferSizes, MemoryMap, die_map
@@ -95,7 +96,7 @@ class AxiMachine(wiring.Component):
         pass_through(m, self, registers, axil_members())
         pes = [HostedPe(chip, self._buffers, block) for _ in range(chip.pes)]
         for i, pe in enumerate(pes):
-            m.submodules[f"pe_{i}"] = pe
+            add_repeated(m, f"pe_{i}", pe, platform)
             connect(m, registers.pe[i], pe.host)
             m.d.comb += self.running[i].eq(pe.host.control.run & ~pe.host.status.finished)
             if chip.memory == "axi":

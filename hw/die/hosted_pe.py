@@ -24,7 +24,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.die.host_bus import BlockPorts, WindowPort
 from hw.errors import UserError
-from hw.hierarchy import DefineOnce
+from hw.hierarchy import DefineOnce, Repeated
 from hw.isa.counters import counters_of
 from hw.isa.encoding import PeError
 from hw.memory.axi import pass_through
@@ -146,8 +146,8 @@ class SinkBuffer(wiring.Component):
         return m
 
 
-class HostedPe(wiring.Component):
-    """One "pe" block of the memory map.
+class HostedPe(Repeated):
+    """One "pe" block of the memory map; an export of several defines it once.
 
     HOST requests are answered HOST_LATENCY cycles after they appear. Everything that the PE sends is taken at once.
 
@@ -168,6 +168,8 @@ class HostedPe(wiring.Component):
 
     A run with an AXI4 memory begins once what the last one left there in progress is over.
     """
+
+    module_name = "hosted_pe"
 
     def __init__(self, chip: ChipParams, buffers: BufferSizes, block: Block):
         self._chip, self._buffers = chip, buffers
