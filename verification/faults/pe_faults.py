@@ -51,6 +51,9 @@ TARGETS = (
     Target("pe_exact_units", f"{_MODEL}/unit_stepping.py", (_WAITS, _GOLDEN), on_demand=True),
     Target("pe_exact_commands", _STEPPING, (_WAITS, _GOLDEN), on_demand=True),
     Target("pe_fast", _FAST, (_WAITS, _GOLDEN), on_demand=True),
+    Target("pe_fast_events", f"{_MODEL}/event_state.py", (_WAITS, _GOLDEN), on_demand=True),
+    Target("pe_fast_commands", f"{_MODEL}/command_events.py", (_WAITS, _GOLDEN), on_demand=True),
+    Target("pe_fast_links", f"{_MODEL}/link_timing.py", (_WAITS, _GOLDEN), on_demand=True),
 )
 
 
@@ -281,7 +284,7 @@ FAULTS = (
     ),
     _fault(
         "fast-chunk-early",
-        _FAST,
+        f"{_MODEL}/link_timing.py",
         "at = max(at, offered[position[0]]) + here",
         "at = at + here",
         "Fast takes words before they come.",
@@ -305,9 +308,9 @@ FAULTS = (
     ),
     _fault(
         "fast-wait-ignores-the-pipeline",
-        _FAST,
-        "in_progress = drains > 0\n",
-        "in_progress = False\n",
+        f"{_MODEL}/event_state.py",
+        "in_progress, empty = r.drains > 0, True",
+        "in_progress, empty = False, True",
         "Fast's WAIT leaves while results are still in the array.",
         (_WAITS,),
     ),
