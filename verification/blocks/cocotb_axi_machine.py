@@ -148,6 +148,30 @@ async def a_read_passes_a_write_without_data(dut):
 
 
 @cocotb.test()
+async def both_ports_at_once(dut):
+    """Bursts and accesses to the BANK window of the same bank at the same time: neither takes the other's cycle."""
+    registers, memory = await _machine(dut)
+    rng = random.Random(5)
+    window, _ = MAP.find("pe.BANK")
+    content = rng.randbytes(64 * WIDTH)
+    beside = 128 * WIDTH  # columns of the bursts, then those of the window
+    words = [rng.getrandbits(32) for _ in range(16)]
+
+    async def bursts() -> None:
+        for _ in range(3):
+            assert await _write(memory, 0, content) == AxiResp.OKAY
+            assert await _read(memory, 0, len(content)) == (AxiResp.OKAY, content)
+
+    task = _soon(bursts())
+    for i, word in enumerate(words):
+        await write_register(registers, window + beside + WORD_BYTES * i, word)
+        assert await read_register(registers, window + beside + WORD_BYTES * i) == word
+        assert await read_register(registers, window) >= 0
+    await task
+    assert [await read_register(registers, window + beside + WORD_BYTES * i) for i in range(16)] == words
+
+
+@cocotb.test()
 async def a_running_pe_has_its_bank(dut):
     """While CONTROL.run is 1 the port answers SLVERR, soon, and changes nothing; other PEs' banks are served."""
     registers, memory = await _machine(dut)
