@@ -1,4 +1,7 @@
-"""A board simulated at its UART pins: the Verilog of what goes on the FPGA, behind a port like a serial one."""
+"""A board simulated at its UART pins: the Verilog of what goes on the FPGA, behind a port like a serial one.
+
+Or the netlist behind its synthesis, which says that Yosys made of that Verilog what the models promise.
+"""
 
 import hashlib
 import os
@@ -25,23 +28,30 @@ def board_verilog(chip: ChipParams, cycles_per_bit: int) -> str:
     return verilog.convert(Board(chip, cycles_per_bit), name="board", emit_src=False)
 
 
-def build(chip: ChipParams, text: str | None = None) -> Path:
-    """The simulator's program, compiled unless it was before; ``text`` replaces the Verilog (a netlist).
+def build(chip: ChipParams, *, netlist: bool = False) -> Path:
+    """The simulator's program, compiled unless it was before; with ``netlist`` of the cells behind synthesis (slow).
 
-    Raises UserError where Verilator or a compiler is missing or fails.
+    Raises UserError where Verilator, a compiler or Yosys is missing or fails.
     """
-    text = board_verilog(chip, CYCLES_PER_BIT) if text is None else text
+    if netlist:
+        from rtl_gen.netlist import ecp5_netlist
+
+        text = ecp5_netlist(Board(chip, CYCLES_PER_BIT), "board").text
+        split = []
+    else:
+        text = board_verilog(chip, CYCLES_PER_BIT)
+        split = ["--output-split", "0"]  # one file, since reading Verilator's headers costs more than the code
     key = hashlib.sha256((text + HARNESS.read_text() + str(CYCLES_PER_BIT)).encode()).hexdigest()[:16]
-    folder = (OUTPUT / f"{chip.name}-{key}").absolute()
+    folder = (OUTPUT / f"{chip.name}{'-netlist' * netlist}-{key}").absolute()
     program = folder / "board"
     if program.exists():
         return program
     source = write_atomic(folder / "board.v", text)
     command = [
         "verilator",
-        *("-cc", "--exe", "--build", "-O3", "-Wno-fatal", "--prefix", "Vboard", "--top-module", "board"),
+        *("-cc", "--exe", "--build", "-O3", "-Wno-fatal", "--prefix", "Vboard", "--top-module", "board", *split),
         *("-CFLAGS", f"-DCYCLES_PER_BIT={CYCLES_PER_BIT}", "-Mdir", str(folder), "-o", "board"),
-        # Unoptimised: it compiles in 24 s of processor time, and the serial line decides how long a run takes.
+        # Unoptimised: it compiles in 11 s of processor time, and the serial line decides how long a run takes.
         # The wheel names precompiled headers but does not include them.
         *("-MAKEFLAGS", "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0 CFG_CXXFLAGS_PCH_I=-include"),
         str(source),

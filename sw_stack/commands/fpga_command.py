@@ -13,8 +13,10 @@ from hw.params import ChipParams
 from hw.params import chip as chip_named
 from sw_stack.reports.terminal import console, table
 
-SIMULATED = "simulated"
-"""Name of the port that is no device but the board's Verilog in a simulator."""
+SIMULATED, NETLIST = "simulated", "netlist"
+"""Names of ports that are no devices but the board's Verilog, or its netlist behind synthesis, in a simulator."""
+SIMULATED_SECONDS = 120
+"""Longest wait for an answer of theirs, which takes simulated time."""
 
 command = typer.Typer(help="Build FPGA boards and run programs on them.", no_args_is_help=True)
 
@@ -126,7 +128,7 @@ def list_boards() -> None:
 @command.command("run")
 def run_program(
     program: Annotated[Path, typer.Argument(help="A .prog file.")],
-    port: Annotated[str, typer.Option(help="Serial port, or 'simulated': the board's Verilog at its UART pins.")],
+    port: Annotated[str, typer.Option(help="Serial port; simulated: the board's Verilog; netlist: behind synthesis.")],
     baud: Annotated[int, typer.Option(help="Of the serial port.")] = 1_000_000,
     pe: Annotated[int, typer.Option(help="PE of the board.")] = 0,
     seconds: Annotated[float, typer.Option(help="Longest wait for the program to end.")] = 60.0,
@@ -140,13 +142,14 @@ def run_program(
     from cycle_model.pe.functional import functional
     from sw_stack.compiler.program import read_program
     from sw_stack.host.board import RemoteBoard, visible
-    from sw_stack.host.link import HostLink
+    from sw_stack.host.link import RESPONSE_SECONDS, HostLink
 
     loaded = read_program(program)
     values, times = functional(loaded), exact(loaded)
     begin = time.monotonic()
     with closing(_open(port, baud, loaded.chip)) as opened:
-        board = RemoteBoard(HostLink(opened, port), loaded.chip, pe)
+        link = HostLink(opened, port, SIMULATED_SECONDS if port in (SIMULATED, NETLIST) else RESPONSE_SECONDS)
+        board = RemoteBoard(link, loaded.chip, pe)
         found = board.run(loaded, values.state.memories.get("HB", ()), seconds)
     digests = ["-" if found.error else each.digest(loaded.chip)[:16] for each in (found.state, visible(values.state))]
     rows = table("", "board", "model", "")
@@ -171,10 +174,10 @@ def run_program(
 
 
 def _open(port: str, baud: int, chip: ChipParams):
-    if port == SIMULATED:
+    if port in (SIMULATED, NETLIST):
         from rtl_gen.simulated_board import SimulatedPort, build
 
-        return SimulatedPort(build(chip))
+        return SimulatedPort(build(chip, netlist=port == NETLIST))
     from sw_stack.host.link import open_port
 
     return open_port(port, baud)
