@@ -66,7 +66,7 @@ def _owed(bank, shape, c):
     return (bank[REFRESHES] + shape.postpone + 1) * c.nREFI
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def transfer(c: HbClocks, shape: BankShape, bank, request, column, columns, write):
     """Serve ``columns`` data columns from ``column`` of a fresh row on, offered in cycle ``request``.
 

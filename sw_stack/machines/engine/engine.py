@@ -1,6 +1,7 @@
 """The whole-model engine: passes of one model on one machine, timed with DRAM command timing, counted, attributed.
 
-DRAM state (refresh phase, when banks are free) is carried from pass to pass; nothing else is, and no result is cached.
+DRAM state (refresh phase, when banks are free) is carried from pass to pass; nothing else is. No time
+of a transfer, a layer or a pass is kept, only durations of a kind of product (`lowering.forget` drops them).
 """
 
 from __future__ import annotations

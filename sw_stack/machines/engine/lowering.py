@@ -13,9 +13,11 @@ import numpy as np
 
 from cycle_model.pe.durations import matmul, vector
 from hw.isa.encoding import Opcode
+from hw.lpddr5_config import Lpddr5Config
 from hw.params import ChipParams
 from sw_stack.compiler.dispatch import Dispatch, Kernel, Precision, Tier, is_product
 from sw_stack.machines.machine import MAPPINGS, Machine
+from sw_stack.machines.near_memory import NearMemory
 
 _SPLIT = MAPPINGS.index("split")
 
@@ -95,10 +97,26 @@ def tile_vector_cycles(chip: ChipParams, tokens: int, slices: int, activated: bo
     return blocks * sum(vector(chip, op, rows) + 1 for op in ops)
 
 
+# The only results that are kept from pass to pass: durations of a kind of product, which depend on nothing but its
+# shape, tokens and slices. Routing, refresh and everything that waits for something else are simulated every time.
+
+
 @lru_cache(maxsize=64)
 def _known_cycles(chip: ChipParams) -> dict[int, tuple[int, int]]:
-    """Array and vector cycles of a unit by packed shape, filled by `lower`: one entry per kind of product ever seen."""
+    """Array and vector cycles of a unit by packed shape, filled by `lower`."""
     return {}
+
+
+@lru_cache(maxsize=64)
+def _known_near(unit: NearMemory, lpddr: Lpddr5Config) -> dict[tuple[int, ...], tuple[float, float, float]]:
+    """Nanoseconds, bytes read and bytes on the bus of a product in the memory by bytes and shape, filled by `lower`."""
+    return {}
+
+
+def forget() -> None:
+    """Drop all durations kept, for measurements without them."""
+    for kept in (tile_cycles, tile_vector_cycles, _known_cycles, _known_near):
+        kept.cache_clear()
 
 
 def predicted_ns(work: Work, machine: Machine) -> np.ndarray:
@@ -214,10 +232,13 @@ def _near(
     _, size_kind = np.unique(far[possible], return_inverse=True)
     _, shape_kind = np.unique(inputs << 45 | outputs << 26 | tokens, return_inverse=True)
     _, first, kind = np.unique(shape_kind << 32 | size_kind, return_index=True, return_inverse=True)
-    sizes = far[possible][first]
+    kinds = np.stack([far[possible][first], inputs[first], outputs[first], tokens[first]], axis=1).tolist()
+    known = _known_near(unit, machine.lpddr)
     found = []
-    for size, k, n, t in zip(sizes, inputs[first], outputs[first], tokens[first], strict=True):
-        cost = unit.product(float(size), float(k * n), int(t), int(k), machine.lpddr)
-        found.append((cost.ns, cost.read_bytes, t * (k + 4.0 * n)))
+    for size, k, n, t in map(tuple, kinds):
+        if (size, k, n, t) not in known:
+            cost = unit.product(float(size), float(k * n), t, k, machine.lpddr)
+            known[size, k, n, t] = cost.ns, cost.read_bytes, t * (k + 4.0 * n)
+        found.append(known[size, k, n, t])
     near_ns[possible], near_bytes[possible], bus[possible] = np.array(found)[kind].T
     return near_ns, near_bytes, bus
