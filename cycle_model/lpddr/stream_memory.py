@@ -10,7 +10,8 @@ from cycle_model.counts import Counts
 from cycle_model.lpddr.addressing import RECOMMENDED, mapping
 from cycle_model.lpddr.memory import channel_counts
 from cycle_model.lpddr.rules import LONG_AGO, NEVER, first_refresh_due, policy_of, rules_of
-from cycle_model.lpddr.stream import FLIGHT, SHAPE, STATE, stream
+from cycle_model.lpddr.stream import stream
+from cycle_model.lpddr.stream_state import FLIGHT, SHAPE, STATE
 from hw.errors import UserError
 from hw.lpddr5_config import Lpddr5Config
 

@@ -10,15 +10,24 @@ _MEMORY = f"{_BLOCKS}/test_lpddr5_memory.py"
 _COMMAND = "verification/stack/test_dram_command.py"
 
 _TIMING = "hw/lpddr5_timing.py"
-_EXACT = "cycle_model/lpddr/exact.py"
-_FAST = "cycle_model/lpddr/stream.py"
+_MODEL = "cycle_model/lpddr"
+_EXACT, _EXACT_QUEUES = f"{_MODEL}/exact.py", f"{_MODEL}/exact_queues.py"
+_EXACT_COMMANDS, _EXACT_REFRESH = f"{_MODEL}/exact_commands.py", f"{_MODEL}/exact_refresh.py"
+_STREAMED, _STREAM_STATE = f"{_MODEL}/stream.py", f"{_MODEL}/stream_state.py"
+_STREAM_COMMANDS, _STREAM_REFRESH = f"{_MODEL}/stream_commands.py", f"{_MODEL}/stream_refresh.py"
 _RULES = "verification/bench/lpddr5_checker.py"
 
 TARGETS = (
     Target("lpddr_timing", _TIMING, tests=(_TIMELINES, _MEMORY), on_demand=True),
-    Target("lpddr_exact", _EXACT, tests=(_TIMELINES, _MEMORY, _CHECKER), on_demand=True),
+    *(
+        Target(f"lpddr_{name}", f"{_MODEL}/{name}.py", tests=(_TIMELINES, _MEMORY, _CHECKER), on_demand=True)
+        for name in ("exact", "exact_queues", "exact_commands", "exact_refresh")
+    ),
     Target("lpddr_channel", "cycle_model/lpddr/channel.py", tests=(_TIMELINES, _MEMORY), on_demand=True),
-    Target("lpddr_stream", _FAST, tests=(_STREAM,), on_demand=True),
+    *(
+        Target(f"lpddr_{name}", f"{_MODEL}/{name}.py", tests=(_STREAM,), on_demand=True)
+        for name in ("stream", "stream_state", "stream_commands", "stream_refresh")
+    ),
     Target("lpddr_checker", _RULES, tests=(_CHECKER,), on_demand=True),
     Target("lpddr_addressing", "cycle_model/lpddr/addressing.py", tests=(_MEMORY,), on_demand=True),
     Target("dram_layout", "sw_stack/compiler/layout.py", tests=(_COMMAND,), on_demand=True),
@@ -56,14 +65,14 @@ FAULTS = (
     ),
     _fault(
         "exact-hit-check-skipped",
-        _EXACT,
+        _EXACT_QUEUES,
         "if hit >= 0 and (hit == e or now - ch.entry[e].arrival <= policy.age_limit):",
         "if hit >= 0 and hit == e:",
         "First come, first served: younger hits no longer pass a conflict.",
     ),
     _fault(
         "exact-starves",
-        _EXACT,
+        _EXACT_QUEUES,
         "if hit >= 0 and (hit == e or now - ch.entry[e].arrival <= policy.age_limit):",
         "if hit >= 0:",
         "Younger hits pass an old conflict for ever.",
@@ -79,7 +88,7 @@ FAULTS = (
     ),
     _fault(
         "exact-refresh-forgets-upper-bank",
-        _EXACT,
+        _EXACT_COMMANDS,
         "        ch.bank[high].act_ok = cycle + rules.rfcpb\n",
         "",
         "REFpb keeps only the lower bank of the pair busy.",
@@ -87,7 +96,7 @@ FAULTS = (
     ),
     _fault(
         "exact-precharge-all-skips-closed-banks",
-        _EXACT,
+        _EXACT_COMMANDS,
         "    ch.rank[rank].act_ok = max(ch.rank[rank].act_ok, cycle + rules.rpab)\n",
         "",
         "A bank that was closed before PREab opens without waiting for tRPab.",
@@ -95,7 +104,7 @@ FAULTS = (
     ),
     _fault(
         "exact-ninth-refresh-owed",
-        _EXACT,
+        _EXACT_REFRESH,
         "urgent = ch.rank[rank].owed >= policy.postponed",
         "urgent = ch.rank[rank].owed > policy.postponed",
         "One refresh more than allowed is postponed.",
@@ -103,7 +112,7 @@ FAULTS = (
     ),
     _fault(
         "exact-four-activates-window",
-        _EXACT,
+        _EXACT_COMMANDS,
         "ch.window[rank, oldest] + rules.faw)",
         "ch.window[rank, oldest] + rules.rrd)",
         "The four-activate window is never waited for.",
@@ -111,28 +120,28 @@ FAULTS = (
     ),
     _fault(
         "stream-run-too-long",
-        _FAST,
+        _STREAMED,
         "(stop - start + 1) >> 1",
         "(stop - start + 3) >> 1",
         "A run of reads goes one past the row command that should have come in between.",
     ),
     _fault(
         "stream-forgets-rank-gap",
-        _FAST,
+        _STREAM_COMMANDS,
         "gap = rules.ccd_s if r == bank // rules.banks else rules.rank_switch",
         "gap = rules.ccd_s",
         "Stream mode changes ranks without the gap.",
     ),
     _fault(
         "stream-queue-too-deep",
-        _FAST,
+        _STREAM_STATE,
         "flight.first + flight.issued + depth)",
         "flight.first + flight.issued + depth + 1)",
         "Stream mode sees a request more than the queue holds.",
     ),
     _fault(
         "stream-refreshes-rank-in-use",
-        _FAST,
+        _STREAM_REFRESH,
         "if not forced and (in_use >> r) & 1:",
         "if not forced and (in_use >> r) & 2:",
         "Stream mode refreshes a rank that the stream uses.",
