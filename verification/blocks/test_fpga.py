@@ -4,6 +4,7 @@ import dataclasses
 import re
 import shutil
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -11,7 +12,8 @@ from cycle_model.pe.exact import exact
 from cycle_model.pe.functional import functional
 from hw.die.hosted_pe import HostedPe
 from hw.errors import UserError
-from hw.isa.encoding import PeError, Unit
+from hw.isa.encoding import PeError, Unit, record_header
+from hw.isa.program import Chunk, PeProgram
 from hw.isa.result import PeFault
 from hw.memory_map import Access, Block, BufferSizes, Field, MemoryMap, Register, Window, die_map
 from hw.params import CHIPS, chip
@@ -19,6 +21,7 @@ from rtl_gen.boards import board, boards
 from rtl_gen.handover import write_handover
 from rtl_gen.simulated_board import SimulatedPort, build
 from sw_stack.commands.fpga_command import command
+from sw_stack.compiler.assembler import assemble
 from sw_stack.compiler.program import write_program
 from sw_stack.host.board import RemoteBoard, visible
 from sw_stack.host.link import HostLink
@@ -72,6 +75,42 @@ def test_a_failing_program_and_what_does_not_fit(simulator):
             remote.run(late)
         with pytest.raises(UserError, match=r"board's array rows must be 4 \(chip tiny\), not 2"):
             RemoteBoard(link, chip("tiny"))
+
+
+@pytest.mark.timeout(300)
+def test_host_requests(simulator):
+    """Requests are kept and answered after HOST_LATENCY; values known before the run are there; later ones refused."""
+    assembly = assemble(
+        """
+.kernel ask
+    set r1, 70000
+    host r1, 5, 9
+    wait
+    gather.load LT[0], n=2
+    wait
+    vector.add d=XM[0], a=LT[0], b=LT[1], n=1
+    host 1, 2, 3
+    wait
+    store XM[0], n=1
+    return
+""",
+        "ask",
+    )
+    words = tuple(int(np.float32([i, 2 * i]).view(np.uint64)[0]) for i in (1, 2))
+    program = PeProgram(
+        CHIP, assembly.instructions, dispatch=[record_header(0, 0)], aggregation=[Chunk(0, words)], host_cycles=(300,)
+    )
+    values, times = functional(program), exact(program)
+    with SimulatedPort(simulator) as port:
+        remote = RemoteBoard(HostLink(port, "simulated", 20), CHIP)
+        run = remote.run(program)
+        later = dataclasses.replace(program, aggregation=[Chunk(0, words[:1]), Chunk(700, words[1:])])
+        with pytest.raises(UserError, match="link words must be available from cycle 0 on a board"):
+            remote.run(later)
+    assert run.state.host == values.state.host == [(70000, 5, 9), (1, 2, 3)]
+    assert run.state.out == [int(np.float32([3, 6]).view(np.uint64)[0])]
+    assert run.cycles == times.cycles > 600
+    assert run.counters == times.counters
 
 
 @pytest.mark.timeout(300)
