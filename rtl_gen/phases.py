@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import time
@@ -68,15 +69,16 @@ def run_phases(
         key = _key(key, line, files, Path(tools[found[1]]))
         kept = record.get(name)
         if kept and kept["key"] == key and all((folder / file).exists() for file in kept["files"]):
-            tell(f"{name}: kept from an earlier build, {kept['seconds']:.0f} s")
+            tell(f"{name}: kept from an earlier build, {kept['seconds']:.0f} s, {kept['cpu_seconds']:.0f} s of a core")
         else:
             record.pop(name, None)
-            before = _times(folder)
+            before, cpu_before = _times(folder), _cpu_seconds()
             seconds = _run(folder, name, line, os.environ | tools, deadline, tell)
             written = sorted(file for file, at in _times(folder).items() if before.get(file) != at)
-            record[name] = {"key": key, "files": written, "seconds": seconds}
+            cpu_seconds = _cpu_seconds() - cpu_before
+            record[name] = {"key": key, "files": written, "seconds": seconds, "cpu_seconds": cpu_seconds}
             write_atomic(record_file, json.dumps(record, indent=1))
-            tell(f"{name}: {seconds:.0f} s")
+            tell(f"{name}: {seconds:.0f} s, {cpu_seconds:.0f} s of a core")
         total += record[name]["seconds"]
     return total
 
@@ -93,6 +95,12 @@ def _key(previous: str, line: str, files: Mapping[str, str], program: Path) -> s
             if name.endswith(".ys"):
                 texts.append(files[name])
     return digest.hexdigest()
+
+
+def _cpu_seconds() -> float:
+    """Of all ended tools: what a phase takes on a machine with nothing else to do."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _times(folder: Path) -> dict[str, int]:

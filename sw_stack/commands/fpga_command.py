@@ -41,10 +41,14 @@ def build_board(
         "slice MACs", *params.totals, "Fmax MHz", "clock MHz", "closes", "slice MACs/s", "seconds", title=params.note
     )
     out = console()
+
+    def tell(line: str) -> None:
+        out.print(line, highlight=False, style="dim", soft_wrap=True)
+
     closes = True
     for candidate in explored(sizes) if explore else [sizes]:
         try:
-            built = build(params, candidate, seed, lambda line: out.print(line, highlight=False, style="dim"))
+            built = build(params, candidate, seed, tell)
         except UserError as error:
             if not explore:
                 raise
