@@ -87,7 +87,7 @@ def test_exported_verilog_at_length(monkeypatch):
 def test_every_link_operation_in_the_simulator():
     """The same in Amaranth's simulator, where a failure's signals have their names."""
     tour = link_tour(THREE, 5)
-    assert simulate(tour.program).compare(both_levels(tour.program)) > 500
+    assert simulate(tour.program).compare(both_levels(tour.program)) > 250
 
 
 def test_a_partner_that_never_sends():
