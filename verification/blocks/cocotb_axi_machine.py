@@ -44,11 +44,11 @@ async def _machine(dut, stall: str = "none"):
 
 
 async def _write(memory, address: int, content: bytes, **options) -> AxiResp:
-    return (await with_timeout(memory.write(address, content, **options), 200, "us")).resp
+    return (await with_timeout(memory.write(address, content, **options), 10, "us")).resp
 
 
 async def _read(memory, address: int, length: int, **options):
-    answer = await with_timeout(memory.read(address, length, **options), 200, "us")
+    answer = await with_timeout(memory.read(address, length, **options), 10, "us")
     return answer.resp, bytes(answer.data)
 
 

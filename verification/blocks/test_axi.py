@@ -35,7 +35,7 @@ def test_banks_of_the_whole_machine():
 @pytest.mark.timeout(300)
 def test_an_expert_on_a_pe_with_an_axi_memory():
     """The runtime's bits from a memory that stalls; the counters are what passed the pins, and none is a guess."""
-    simulate("pe_axi", "fpga-small", tests="expert_ffn")
+    simulate("pe_axi", "fpga-small", tests="expert_ffn/stalls=light")
 
 
 @pytest.mark.timeout(300)
