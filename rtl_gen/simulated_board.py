@@ -37,10 +37,10 @@ def build(chip: ChipParams, *, netlist: bool = False) -> Path:
         from rtl_gen.netlist import ecp5_netlist
 
         text = ecp5_netlist(Board(chip, CYCLES_PER_BIT), "board").text
-        split = []
+        split = "200000"
     else:
         text = board_verilog(chip, CYCLES_PER_BIT)
-        split = ["--output-split", "0"]  # one file, since reading Verilator's headers costs more than the code
+        split = "0"  # one file, since reading Verilator's headers costs more than the code
     key = hashlib.sha256((text + HARNESS.read_text() + str(CYCLES_PER_BIT)).encode()).hexdigest()[:16]
     folder = (OUTPUT / f"{chip.name}{'-netlist' * netlist}-{key}").absolute()
     program = folder / "board"
@@ -49,8 +49,9 @@ def build(chip: ChipParams, *, netlist: bool = False) -> Path:
     source = write_atomic(folder / "board.v", text)
     command = [
         "verilator",
-        *("-cc", "--exe", "--build", "-O3", "-Wno-fatal", "--prefix", "Vboard", "--top-module", "board", *split),
+        *("-cc", "--exe", "--build", "-O3", "-Wno-fatal", "--prefix", "Vboard", "--top-module", "board"),
         *("-CFLAGS", f"-DCYCLES_PER_BIT={CYCLES_PER_BIT}", "-Mdir", str(folder), "-o", "board"),
+        *("--output-split", split),
         # Unoptimised: it compiles in 11 s of processor time, and the serial line decides how long a run takes.
         # The wheel names precompiled headers but does not include them.
         *("-MAKEFLAGS", "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0 CFG_CXXFLAGS_PCH_I=-include"),
