@@ -35,6 +35,13 @@ class Source:
 class Lpddr5Organization:
     """What is there: 8 x16 channels, each 4 ranks of one 16 Gb die, 16 banks in 4 groups, 2 KB rows: 64 GiB.
 
+    channels     second-hand: ELMoE-3D, 64 GB LPDDR5-6400, 8 x16 channels, 102.4 GB/s
+    ranks        assumed: 64 GiB over 8 channels = 4 ranks of 16 Gb (or 2 of 32 Gb)
+    bank_groups, banks_per_group  standard: bank-group mode, 4 groups of 4 banks
+    rows         standard: 16 Gb x16, 65,536 rows of 1,024 columns
+    row_bytes    standard: 2 KB page
+    burst_bytes  standard: BL16 on 16 data pins
+
     Raises UserError where a size is not a power of two (addresses are bit fields).
     """
 
@@ -72,17 +79,6 @@ class Lpddr5Organization:
     def capacity_bytes(self) -> int:
         """Bytes behind all channels."""
         return self.channels * self.ranks * self.banks * self.rows * self.row_bytes
-
-
-ORGANIZATION_SOURCES = {
-    "channels": Source("second-hand", "ELMoE-3D: 64 GB LPDDR5-6400, 8 x16 channels, 102.4 GB/s"),
-    "ranks": Source("assumed", "64 GiB over 8 channels = 4 ranks of 16 Gb (or 2 of 32 Gb)"),
-    "bank_groups": Source(STANDARD, "bank-group mode, 4 groups of 4 banks"),
-    "banks_per_group": Source(STANDARD, "bank-group mode, 4 groups of 4 banks"),
-    "rows": Source(STANDARD, "16 Gb x16: 65,536 rows of 1,024 columns"),
-    "row_bytes": Source(STANDARD, "2 KB page"),
-    "burst_bytes": Source(STANDARD, "BL16 on 16 data pins"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)

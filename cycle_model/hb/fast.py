@@ -68,7 +68,7 @@ def fast(traffic: Traffic, *, events: bool = True) -> Trace:
     )
     trace = expand(params, clocks, records, closed) if events else summary(records)
     trace.end_cycle = used.end_cycle
-    trace.counts = counts_of_records(params, clocks, records, used.stall_clocks)
+    trace.counts = counts_of_records(params, records, used.stall_clocks)
     return trace
 
 

@@ -136,7 +136,7 @@ def _commands(c: HbClocks, records: Records, columns: _ColumnCommands) -> np.nda
     return events[np.argsort(events[:, 0])]
 
 
-def counts_of_records(params: HbParams, c: HbClocks, records: Records, stall_clocks: int) -> Counts:
+def counts_of_records(params: HbParams, records: Records, stall_clocks: int) -> Counts:
     """Action counts from transfers and rows alone."""
     transfers, rows = records.transfers, records.rows
     write = transfers[rows[:, TRANSFER], WRITE] == 1

@@ -27,7 +27,7 @@ from cycle_model.lpddr.rules import NEVER, PRE, PREAB
 
 
 @njit(cache=True)
-def _request_candidate(rules, policy, ch, queue, bus):
+def _request_candidate(rules, ch, queue, bus):
     """Best candidate of the queue: (first clock, need, bank); earliest first, then by need, then the oldest.
 
     Lists are by need and age, so the first candidate that can go at ``bus`` ends the search.
@@ -94,7 +94,7 @@ def advance(rules, policy, ch, req, trace, total, limit):
         refresh_command, place = PRE, np.int64(0)
         if ch.owed:
             refresh_start, refresh_command, place = refresh_candidate(rules, policy, ch, bus)
-        start, need, bank = _request_candidate(rules, policy, ch, queue, bus)
+        start, need, bank = _request_candidate(rules, ch, queue, bus)
         first = min(start, refresh_start)
         event = min(arrival, ch.next_due)
         if event <= first and event < limit:

@@ -44,11 +44,6 @@ def vector(chip: ChipParams, opcode: Opcode, rows: int) -> int:
     return rows * vector_interval(chip, opcode) + vector_latency(chip, opcode) - 1
 
 
-def link_load(words: int) -> int:
-    """STREAM or GATHER LOAD whose words are all there: done - start."""
-    return words
-
-
 def store(words: int) -> int:
     """STORE whose words are taken at once: done - start."""
     return words + 1

@@ -46,7 +46,7 @@ def exact(program: PeProgram, max_cycles: int = 1 << 40) -> RunResult:
     """
     steps = decode(program)
     run, cycles = run_exact(program, steps, max_cycles)
-    return result_of("exact", program, steps, run, cycles)
+    return result_of("exact", steps, run, cycles)
 
 
 def run_exact(program: PeProgram, steps: np.ndarray, max_cycles: int = 1 << 40) -> tuple[Run, int]:

@@ -55,7 +55,7 @@ def fast(program: PeProgram) -> RunResult:
     """
     steps = decode(program)
     run, cycles = run_fast(program, steps)
-    return result_of("fast", program, steps, run, cycles)
+    return result_of("fast", steps, run, cycles)
 
 
 def run_fast(program: PeProgram, steps: np.ndarray) -> tuple[Run, int]:
@@ -108,7 +108,7 @@ def run_fast(program: PeProgram, steps: np.ndarray) -> tuple[Run, int]:
         rows=records.rows[: used["n_row"]],
         refreshes=records.refreshes[: used["n_ref"]],
     )
-    counts = counts_of_records(chip.hb, clocks, records, int(used["stall_clocks"]))
+    counts = counts_of_records(chip.hb, records, int(used["stall_clocks"]))
     for name in ("hb_activates", "hb_reads", "hb_writes", "hb_refreshes"):
         run.counters[getattr(COUNTER, name)] = getattr(counts, name)
     run.counters[COUNTER.hb_row_conflicts] = counts.hb_row_conflicts + counts.hb_row_reopens

@@ -103,7 +103,7 @@ def links_of(program: PeProgram) -> Links:
     return Links(*_chunks(program.stream), *_chunks(program.aggregation), host)
 
 
-def result_of(level: str, program: PeProgram, steps: np.ndarray, run: Run, cycles: int) -> RunResult:
+def result_of(level: str, steps: np.ndarray, run: Run, cycles: int) -> RunResult:
     """The run of decoded ``steps`` as `RunResult`; with an error, ``cycles`` is the first one that sees it stopped."""
     code, unit, instruction, pushed = run.error.tolist()
     commands = steps[steps[:, Step.KIND] == Kind.PUSH]

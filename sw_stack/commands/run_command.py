@@ -76,24 +76,11 @@ def run_level(program: PeProgram, level: str, *, compiled: bool = False) -> RunR
 
 
 def compare(results: list[RunResult]) -> list[str]:
-    """What is not equal between levels: digests, errors, and for those that have time cycles, counters, commands.
+    """What is not equal between levels, a line per list or memory: `cycle_model.pe.equality` says what must be."""
+    from cycle_model.pe.equality import items
 
-    Where the PE stops with an error, how far the other units had come is a question of time: only the error counts.
-    """
-    differences = []
-    timed = [result for result in results if result.cycles is not None]
-    stopped = any(result.error for result in results)
-    for members, attributes in (
-        (results, ("error",) if stopped else ("digest", "error", "unit", "instruction")),
-        (timed, ("cycles", "counters", "start", "done")),
-    ):
-        for other in members[1:]:
-            differences += [
-                f"{attribute}: {members[0].level} and {other.level} differ"
-                for attribute in attributes
-                if getattr(members[0], attribute) != getattr(other, attribute)
-            ]
-    return differences
+    unequal = (f"{item.of}: {item.one} and {item.other} differ" for item in items(results) if not item.equal)
+    return list(dict.fromkeys(unequal))
 
 
 def _show(

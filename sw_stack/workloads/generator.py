@@ -154,7 +154,7 @@ def _draw_layer(
                 if misses < 64:
                     continue
                 # What is left has almost no weight: sum over it once instead of drawing in vain.
-                e = _draw_rest(experts, layer, t, slot, weights, age, recent, taken, _uniform(state))
+                e = _draw_rest(experts, layer, t, weights, age, recent, taken, _uniform(state))
             taken[e] = t
             experts[t, layer, slot] = e
             slot += 1
@@ -166,7 +166,6 @@ def _draw_rest(
     experts: np.ndarray,
     layer: int,
     t: int,
-    slot: int,
     weights: np.ndarray,
     age: np.ndarray,
     recent: int,

@@ -82,7 +82,6 @@ def sequence(component: wiring.Component, **fixed: int) -> Harness:
 
 # IEEE 754 binary32 sum by the solver's own arithmetic. "=" on floating-point numbers tells +0 from -0 and takes all
 # NaN encodings as one, so the canonical encoding is asked for on its own.
-_FLOAT32 = "(_ to_fp 8 24)"
 _ADDITION = """
 (define-fun a () (_ BitVec 32) (|top_n a| s0))
 (define-fun b () (_ BitVec 32) (|top_n b| s0))

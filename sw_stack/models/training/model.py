@@ -11,7 +11,7 @@ the result.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -84,9 +84,6 @@ class ModelShape:
             "mlp_only_layers": [],
             **common,
         }
-
-    def as_dict(self) -> dict:
-        return asdict(self)
 
 
 class Attention(nn.Module):

@@ -93,14 +93,6 @@ DOMAINS = (
 _NO_PROGRAM_TEXT = ("encodings/", "pydoc_data/", "lib2to3/pgen2", "_sysconfigdata")
 
 
-def domain_named(name: str) -> Domain:
-    """The domain called ``name``; UserError where there is none."""
-    for domain in DOMAINS:
-        if domain.name == name:
-            return domain
-    raise UserError(f"Domain must be one of {', '.join(d.name for d in DOMAINS)}, not {name!r}")
-
-
 def split_of(domain: Domain, path: str) -> str:
     """Split ("train", "valid", "test") of the file ``path`` (relative name inside its domain)."""
     if domain.test:
