@@ -18,6 +18,7 @@ from hw.isa.encoding import Unit
 from hw.isa.program import Chunk, PeProgram
 from hw.isa.result import RunResult
 from hw.params import REGISTERS, ChipParams
+from hw.params.checks import require
 from rtl_gen.observed_pe import ObservedPe
 from rtl_gen.pe_bench import PeBench
 from rtl_gen.pe_probes import result_of
@@ -36,8 +37,10 @@ def run_compiled(program: PeProgram, limit: int = 10_000_000) -> RunResult:
     Raises
     ------
     UserError
-        Where the program does not fit its chip, does not end within ``limit`` cycles, or Verilator is missing.
+        Where the program does not fit its chip, does not end within ``limit`` cycles, the chip has no HB pins, or
+        Verilator is missing.
     """
+    require(program.chip.memory == "hb", "chip memory", "hb where the bench is the bank", program.chip.memory)
     bench = PeBench(program)
     compiled = _compiled(program.chip)
     done = subprocess.run(

@@ -13,6 +13,7 @@ from hw.errors import UserError
 from hw.isa.program import PeProgram
 from hw.isa.result import RunResult
 from hw.params import ChipParams
+from hw.params.checks import require
 from hw.pe.pe import Pe
 from rtl_gen.pe_bench import PeBench
 from rtl_gen.pe_probes import components, probes, registers, result_of
@@ -27,8 +28,9 @@ def simulate_pe(program: PeProgram, limit: int = 1_000_000, *, waves: Path | Non
     Raises
     ------
     UserError
-        Where the program does not fit its chip, or does not end within ``limit`` cycles.
+        Where the program does not fit its chip, does not end within ``limit`` cycles, or the chip has no HB pins.
     """
+    require(program.chip.memory == "hb", "chip memory", "hb where the bench is the bank", program.chip.memory)
     bench = PeBench(program)
     return _pe_of(program.chip).run(program, bench, limit, waves)
 

@@ -12,6 +12,8 @@ from hw.errors import UserError
 from hw.memory.axi_bank import AxiBank
 from hw.memory_map import BankWindows, BufferSizes, die_map
 from hw.params import AxiMasterParams, chip
+from rtl_gen.compiled_pe import run_compiled
+from rtl_gen.simulate import simulate_pe
 from sw_stack.host.board import RemoteBoard
 from verification.bench.cocotb_runner import simulate
 from verification.programs.expert_cases import random_case
@@ -75,6 +77,9 @@ def test_what_an_axi_memory_is_not_for():
     for model in (exact, fast):
         with pytest.raises(UserError, match="chip memory must be hb where cycles are to be known, not 'axi'"):
             model(program)
+    for simulation in (simulate_pe, run_compiled):
+        with pytest.raises(UserError, match="chip memory must be hb where the bench is the bank, not 'axi'"):
+            simulation(program)
     with pytest.raises(UserError, match="chip memory must be hb on a board with a serial line"):
         Board(axi, 4)
     with pytest.raises(UserError, match="host must be given a way to the memory"):
