@@ -8,12 +8,11 @@ decoding, sorting by channel and results per read are included. Per-bank refresh
 
 import argparse
 import resource
-import time
-from collections.abc import Callable
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from timing import cpu_seconds
 
 from cycle_model.lpddr.memory import Lpddr5Exact
 from cycle_model.lpddr.stream_memory import Lpddr5Stream
@@ -22,16 +21,6 @@ from hw.lpddr5_timing import Lpddr5Organization
 
 TARGET_STREAM, TARGET_RANDOM = 5e6, 1.5e6  # reads per CPU-second
 PUBLISHED = (0.15e6, 0.27e6)  # what a current C++ simulator does (second-hand)
-
-
-def cpu_seconds(run: Callable[[], object]) -> float:
-    """CPU seconds of the fastest of three calls."""
-    best = float("inf")
-    for _ in range(3):
-        start = time.process_time()
-        run()
-        best = min(best, time.process_time() - start)
-    return best
 
 
 def stream_seconds(row_bytes: int, rows: int, refresh: str) -> float:

@@ -8,12 +8,11 @@ and writes of three requesters with light stalls, which makes fast go from beat 
 
 import argparse
 import resource
-import time
-from collections.abc import Callable
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from timing import cpu_seconds
 
 from cycle_model.hb import REQUEST, Stalls, Traffic, exact, fast
 from hw.params import HbParams
@@ -42,19 +41,6 @@ def mix(transfers: int, rate: float) -> Traffic:
     return Traffic(PUBLISHED, requests, Stalls(*patterns) if rate else None)
 
 
-def seconds(run: Callable[[], object], least: float) -> float:
-    """CPU seconds of one call: best of three measurements of at least ``least`` / 3 seconds."""
-    run()
-    best = float("inf")
-    for _ in range(3):
-        calls, start = 0, time.process_time()
-        while calls == 0 or time.process_time() - start < least / 3:
-            run()
-            calls += 1
-        best = min(best, (time.process_time() - start) / calls)
-    return best
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Speed of the HB models.")
@@ -69,8 +55,8 @@ def main() -> None:
     }
     for name, traffic in cases.items():
         number = len(traffic.requests)
-        stepped = seconds(lambda traffic=traffic: exact(traffic), options.seconds)
-        jumped = seconds(lambda traffic=traffic: fast(traffic, events=False), options.seconds)
+        stepped = cpu_seconds(lambda traffic=traffic: exact(traffic), options.seconds)
+        jumped = cpu_seconds(lambda traffic=traffic: fast(traffic, events=False), options.seconds)
         cycles = fast(traffic, events=False).end_cycle
         rates = (f"{number / stepped:,.0f}", f"{number / jumped:,.0f}", f"{stepped / jumped:,.1f}")
         table.add_row(name, f"{number:,}", f"{cycles:,}", *rates)

@@ -10,11 +10,10 @@ Verilator and cocotb (builds for a minute or two; wall time of the simulation).
 
 import argparse
 import os
-import time
-from collections.abc import Callable
 
 from rich.console import Console
 from rich.table import Table
+from timing import cpu_seconds
 
 from cycle_model.pe.exact import exact
 from cycle_model.pe.fast import fast
@@ -36,16 +35,6 @@ def programs() -> dict[str, tuple[PeProgram, bool]]:
         "tiny, experts 768 x 64": (large.program(with_hb_rows(chip("tiny"), 2048), "full", "hb"), False),
         "4gb, expert 768 x 2048 / 16": (real.program(chip("4gb"), "full", "hb", share=Share(3, 16)), False),
     }
-
-
-def seconds(run: Callable[[], object], least: float) -> float:
-    """CPU seconds of one call, as often as fit into ``least`` seconds, after one that is not counted."""
-    run()
-    calls, start = 0, time.process_time()
-    while calls == 0 or time.process_time() - start < least:
-        run()
-        calls += 1
-    return (time.process_time() - start) / calls
 
 
 def verilog_rate() -> float:
@@ -73,11 +62,11 @@ def main() -> None:
     for name, (program, short) in programs().items():
         cycles = exact(program).cycles
         spent = {
-            level: seconds(lambda run=run, program=program: run(program), options.seconds)
+            level: cpu_seconds(lambda run=run, program=program: run(program), options.seconds, rounds=2)
             for level, run in (("functional", functional), ("fast", fast), ("exact", exact))
         }
         if short:
-            spent["rtl"] = seconds(lambda program=program: simulate_pe(program), options.seconds)
+            spent["rtl"] = cpu_seconds(lambda program=program: simulate_pe(program), options.seconds, rounds=2)
         rates = [f"{cycles / spent[level]:,.0f}" if level in spent else "-" for level in (*spent, "rtl")][:4]
         ratio = f"{spent['rtl'] / spent['exact']:,.0f}" if short else "-"
         commands = f"{len(exact(program).start):,}"

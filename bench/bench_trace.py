@@ -8,12 +8,12 @@ what constant-time draws gain over work proportional to the number of experts.
 """
 
 import argparse
-import time
 from collections.abc import Callable
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from timing import cpu_seconds
 
 from sw_stack.elastic.cache_replay import replay
 from sw_stack.elastic.slices import SliceSizes
@@ -23,16 +23,6 @@ from sw_stack.workloads.trace_statistics import compute
 
 SIZES = SliceSizes(9, 8)
 POLICIES = ("lru", "hotness", "belady")
-
-
-def cpu_seconds(run: Callable[[], object]) -> float:
-    """CPU seconds of the fastest of three calls."""
-    best = float("inf")
-    for _ in range(3):
-        start = time.process_time()
-        run()
-        best = min(best, time.process_time() - start)
-    return best
 
 
 def numpy_generator(params: GeneratorParams, tokens: int) -> np.ndarray:
