@@ -18,7 +18,7 @@ from rtl_gen.phases import run_phases
 OUTPUT = Path("build/fpga")
 TIMEOUT_SECONDS = 3600
 NEXTPNR_OPTIONS = "--timing-allow-fail --report top.report.json"
-NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i r:TRANSPARENCY_MASK=0 %i"
+NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i r:TRANSPARENCY_MASK=1'0 %i"
 """Yosys: a word that is read while it is written has any value, as in the devices' block RAM.
 
 To give the old value, as `hw.memory.sram.Sram` does elsewhere, every memory would need a copy of its write port in

@@ -1,12 +1,18 @@
 """Phases of a board's build: kept while their input stays, refused in one line, ended in time."""
 
+import re
 import time
 from pathlib import Path
 
 import pytest
+from amaranth.back import rtlil
+from amaranth.hdl import Module
+from amaranth.lib.memory import Memory
 
 from hw.errors import UserError
 from rtl_gen import phases
+from rtl_gen.fpga import NO_COLLISIONS
+from rtl_gen.yosys import run_yosys
 
 SCRIPT = """#!/bin/sh
 set -e
@@ -80,3 +86,20 @@ def test_a_phase_that_does_not_end_is_ended(builder, tmp_path, monkeypatch):
     while command_line.exists() and command_line.read_bytes():  # empty: killed, not yet buried
         assert time.monotonic() - begin < 20
         time.sleep(0.05)
+
+
+def test_memories_may_collide_unless_they_say_otherwise(tmp_path):
+    """The settings of board builds reach a memory's plain read port, and leave alone one that shows what is written."""
+    m = Module()
+    m.submodules.memory = memory = Memory(shape=8, depth=16, init=[])
+    write = memory.write_port()
+    plain, through = memory.read_port(), memory.read_port(transparent_for=[write])
+    ports = [write.addr, write.data, write.en, plain.addr, plain.en, through.addr, through.en]
+    text = rtlil.convert(m, ports=[*ports, plain.data, through.data], emit_src=False)
+    (tmp_path / "design.il").write_text(text)
+    done = run_yosys(f"read_rtlil design.il\n{NO_COLLISIONS}\nwrite_rtlil after.il\n", tmp_path)
+    assert done.returncode == 0, done.stderr
+    ports = (tmp_path / "after.il").read_text().split("cell $memrd_v2")[1:]
+    names = ("TRANSPARENCY_MASK", "COLLISION_X_MASK")
+    masks = [[re.search(rf"{name} (\S+)", port)[1] for name in names] for port in ports]
+    assert masks == [["1'0", "1'1"], ["1'1", "1'0"]]
