@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sw_stack.comparison.evaluate import roofline_seconds
 from sw_stack.elastic.time_predictor import PassWork
 from sw_stack.machines.engine.engine import Engine
-from sw_stack.machines.engine.schedule import NAMES, Resource
+from sw_stack.machines.engine.resources import NAMES, Resource
 from sw_stack.machines.engine.timer import MachineTimer
 from sw_stack.machines.engine.workload import Pass, PassKind
 from sw_stack.machines.machine import Machine

@@ -13,7 +13,7 @@ from hw.isa.encoding import DESCRIPTOR_VALID, record_header
 from hw.isa.program import Chunk, PeProgram
 from hw.params import ChipParams
 from sw_stack.compiler.assembler import assemble
-from sw_stack.compiler.kernels.projection import INIT, REGISTERS, SEMAPHORES, TileKernel
+from sw_stack.compiler.kernels.projection import INIT, REGISTERS, SEMAPHORES, TileKernel, block_groups
 from sw_stack.compiler.tiles import KBlocks, code_words, scale_words
 
 Weights = QuantizedWeights | Mxfp4Weights
@@ -95,7 +95,8 @@ def kernel_for(
 ) -> TileKernel:
     """The kernel for K of ``groups`` and token ``blocks``; its K blocks have at most ``most_groups``."""
     kernel = TileKernel(chip, mode, tier, blocks=blocks, space=space, most_groups=most_groups)
-    return dataclasses.replace(kernel, single=groups <= kernel.k_block)
+    balanced = block_groups(groups, kernel.k_block)
+    return dataclasses.replace(kernel, single=groups <= kernel.k_block, most_groups=balanced)
 
 
 def tiles_of(outputs: slice, columns: int) -> list[slice]:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from hw.params import ChipParams
-from sw_stack.compiler.dispatch import Kernel, Precision, is_product
+from sw_stack.compiler.dispatch import Kernel, Precision, Tier, is_product
 from sw_stack.compiler.kernels.expert import TOKEN_BLOCKS
 from sw_stack.compiler.kernels.matrix import projection_blocks
+from sw_stack.compiler.kernels.projection import block_groups, most_groups
 
-K_BLOCK_GROUPS = 16
-"""Groups of a MATMUL command: K is blocked by 512, 16 tokens of which fill a quarter of the input memory."""
 EXPERT_STRIDE = 7
 """First PEs of consecutive experts are so far apart, so that experts with few tiles do not meet on the same PEs."""
 
@@ -27,7 +26,13 @@ def tile(records: np.ndarray, chip: ChipParams) -> None:
     records["units"] = np.where(product, units, 0)
     expert = records["kernel"] == Kernel.EXPERT
     records["first_pe"] = np.where(expert, records["expert"].astype(np.int64) * EXPERT_STRIDE, 0) % chip.pes
-    records["k_block"] = np.where(product, K_BLOCK_GROUPS, 0)
     whole = records["precision"] == Precision.FULL
+    most = np.empty(len(records), np.int64)
+    for tier, near in (("hb", True), ("stream", False)):
+        for slices in (1, 2):
+            of = ((records["msb_tier"] == Tier.HB) == near) & (whole == (slices == 2))
+            most[of] = most_groups(chip, tier, slices)
+    groups = -(-records["inputs"].astype(np.int64) // chip.array.group_size)
+    records["k_block"] = np.where(product, block_groups(np.maximum(groups, 1), most), 0)
     blocks = np.where(whole, projection_blocks(chip, 2), projection_blocks(chip, 1))
     records["token_blocks"] = np.where(product, np.where(expert, TOKEN_BLOCKS, blocks), 0)

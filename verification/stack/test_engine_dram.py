@@ -17,7 +17,7 @@ from sw_stack.compiler.dispatch import Kernel, Precision, Tier
 from sw_stack.compiler.projection_program import projection_program
 from sw_stack.machines.catalogue import machine
 from sw_stack.machines.engine.engine import Engine
-from sw_stack.machines.engine.schedule import END_NS, START_NS, Resource
+from sw_stack.machines.engine.resources import END_NS, START_NS, Resource
 from sw_stack.machines.engine.workload import PassKind
 from sw_stack.models.catalogue import model
 from verification.bench.engine_passes import one_projection, random_pass, small_model

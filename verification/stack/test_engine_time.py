@@ -12,7 +12,7 @@ from sw_stack.compiler.dispatch import Dispatch, Tier
 from sw_stack.elastic.hb_share import HbShare
 from sw_stack.machines.catalogue import machine
 from sw_stack.machines.engine.engine import Engine
-from sw_stack.machines.engine.schedule import END_NS, NAMES, START_NS, Resource
+from sw_stack.machines.engine.resources import END_NS, NAMES, START_NS, Resource
 from sw_stack.machines.engine.workload import PassKind
 from verification.bench.engine_passes import one_projection, random_pass, small_model
 

@@ -79,6 +79,21 @@ def most_blocks(chip: ChipParams, slices: int) -> int:
     return min(chip.array.chains // slices, chip.pe.rt_rows // (2 * chip.array.rows * slices))
 
 
+def most_groups(chip: ChipParams, tier: str, slices: int) -> int:
+    """Groups of the largest K block, an even number: with all that it needs it fits half a weight memory."""
+    half_words = min(chip.pe.wh_words, chip.pe.wl_words) // 2
+    return max(2, 2 * half_words // (9 if tier == "hb" or slices == 1 else 17) // 2 * 2)
+
+
+def block_groups(groups: int, most: int) -> int:
+    """Groups of a K block, even and at most ``most``, where K is cut into the fewest blocks of nearly one size.
+
+    A large block and a small one would leave one half of a weight memory waiting for the other.
+    """
+    blocks = -(-groups // most)
+    return 2 * -(-groups // (2 * blocks))
+
+
 @dataclass(frozen=True)
 class TileKernel:
     """One way to compute an output tile.
@@ -110,7 +125,7 @@ class TileKernel:
     @property
     def name(self) -> str:
         """Part of a kernel's name."""
-        return f"{self.tier}_{self.mode}" + ("_single" if self.single else "")
+        return f"{self.tier}_{self.mode}_{self.k_block}" + ("_single" if self.single else "")
 
     @property
     def slices(self) -> int:
@@ -123,9 +138,8 @@ class TileKernel:
     @property
     def k_block(self) -> int:
         """Groups of a K block: even, and a block with all that it needs fits half a weight memory."""
-        half_words_a_group = 9 if self.tier == "hb" or self.slices == 1 else 17
-        groups = 2 * self.half_words // half_words_a_group
-        return max(2, min(groups, self.most_groups or groups) // 2 * 2)
+        most = most_groups(self.chip, self.tier, self.slices)
+        return max(2, min(most, self.most_groups or most) // 2 * 2)
 
     def tiles_at_once(self, tiles: int) -> int:
         """Product tiles (gate and up) whose chains and results fit side by side, a divisor of ``tiles``."""

@@ -19,7 +19,8 @@ from sw_stack.compiler.dispatch import Dispatch, Kernel, Precision, Tier, is_pro
 from sw_stack.compiler.mapping import PER_PROJECTION
 from sw_stack.elastic.hb_share import HbShare
 from sw_stack.machines.engine.lowering import Work, lower
-from sw_stack.machines.engine.schedule import FIELDS, NAMES, RESOURCES, Rates, Resource, critical_path, run
+from sw_stack.machines.engine.resources import FIELDS, NAMES, RESOURCES, Resource, critical_path
+from sw_stack.machines.engine.schedule import Rates, run
 from sw_stack.machines.engine.workload import Pass
 from sw_stack.machines.machine import Machine
 from sw_stack.models.architectures import ModelConfig
@@ -88,8 +89,6 @@ class Engine:
         hb = machine.chip.hb
         self._banks = new_banks(machine.chip.pes)
         self._shape = bank_shape(hb)
-        # A LOAD of weights fills half of the PE's memory for them at most, while the array works on the other half.
-        self._load_shape = self._shape._replace(data_columns=min(hb.data_columns, machine.chip.pe.wh_words // 2))
         links, lpddr = machine.links, machine.lpddr.timing.clocks
         self._rates = Rates(
             machine.chip.pes,
@@ -102,7 +101,6 @@ class Engine:
             links.hop_ns.value,
             hb.column_bytes,
             1 / hb.logic_ghz,
-            machine.chip.pe.wl_words * hb.column_bytes,
             machine.near_memory is not None and machine.near_memory.blocks_external,
         )
 
@@ -146,7 +144,6 @@ class Engine:
             self._rates,
             self.machine.chip.hb.clocks,
             self._shape,
-            self._load_shape,
             banks,
             factors,
             start,

@@ -1,7 +1,6 @@
 """From dispatch records to the numbers that the schedule needs: bytes, cycles of array and vector unit.
 
-Records say how a product is cut, shared out and mapped (`sw_stack.compiler.compile`); here that gets durations. Cycles
-are the closed forms of `cycle_model.pe.durations`, which the PE's RTL is tested against.
+Records say how a product is cut, shared out and mapped (`sw_stack.compiler.compile`); here that gets durations.
 """
 
 from __future__ import annotations
@@ -11,11 +10,17 @@ from functools import lru_cache
 
 import numpy as np
 
-from cycle_model.pe.durations import matmul, vector
-from hw.isa.encoding import Opcode
 from hw.lpddr5_config import Lpddr5Config
 from hw.params import ChipParams
 from sw_stack.compiler.dispatch import Dispatch, Kernel, Precision, Tier, is_product
+from sw_stack.machines.engine.kernel_times import (
+    ARRAY,
+    DOWN_START,
+    KERNEL_START,
+    ROW_FIELDS,
+    exchange_cycles,
+    kernel_row,
+)
 from sw_stack.machines.machine import MAPPINGS, Machine
 from sw_stack.machines.near_memory import NearMemory
 
@@ -28,11 +33,12 @@ class Work:
 
     units         columns of tiles that PEs share out, 0 where there is nothing to multiply
     first_pe      PE of the first unit
-    passes, far_passes  how often weights from HB, from LPDDR, are read: token blocks beyond a kernel's come again
+    far_passes    how often weights from LPDDR are read: token blocks beyond a kernel's come again
     hb_bytes, lpddr_bytes  weights of all units in all passes; KV read; refill
     extents       contiguous pieces that the LPDDR bytes lie in
-    array_ns      of one unit, all its slices and token blocks
-    vector_ns     of one unit, all token blocks
+    kinds, kind   what kernels take, float64 [kinds, ROW_FIELDS] of `kernel_times`, and the row of every record
+    exchange      cycles of row maxima and requantised rows behind a gate and up projection
+    started       cycles until a kernel's first load
     in_bytes, out_bytes  on the aggregation link before and behind the product
     near_ns, near_bytes, near_bus_bytes  of the product in the memory; near_ns < 0 where that is impossible
     host_ns       of HOST operations, attention arithmetic, requantisation
@@ -40,13 +46,14 @@ class Work:
 
     units: np.ndarray
     first_pe: np.ndarray
-    passes: np.ndarray
     far_passes: np.ndarray
     hb_bytes: np.ndarray
     lpddr_bytes: np.ndarray
     extents: np.ndarray
-    array_ns: np.ndarray
-    vector_ns: np.ndarray
+    kinds: np.ndarray
+    kind: np.ndarray
+    exchange: np.ndarray
+    started: np.ndarray
     in_bytes: np.ndarray
     out_bytes: np.ndarray
     near_ns: np.ndarray
@@ -55,67 +62,25 @@ class Work:
     host_ns: np.ndarray
 
 
-@lru_cache(maxsize=65536)
-def tile_cycles(chip: ChipParams, inputs: int, tokens: int, slices: int, k_block: int, most: int) -> int:
-    """Cycles in which the array is taken by one tile: every slice, K block of ``k_block`` groups and token block,
-    ``most`` token blocks a pass."""
-    blocks, groups = -(-tokens // chip.array.rows), -(-inputs // chip.array.group_size)
-    whole, rest = divmod(blocks, most)
-    cycles = 0
-    for first in range(0, groups, k_block):
-        here = min(k_block, groups - first)
-        cycles += whole * (matmul(chip, here, most).free + 1)
-        if rest:
-            cycles += matmul(chip, here, rest).free + 1
-    return slices * cycles
-
-
-def _unit_cycles(chip: ChipParams, inputs: int, tokens: int, slices: int, shared: int, cut: tuple[int, int]) -> int:
-    """Array cycles of one tile on its PE; ``shared`` of its slices go through every PE, each with its own tokens.
-
-    A PE then works on all PEs' tiles, so that a tile counts once per PE; a token block is not filled by few tokens.
-    ``cut``: groups of a K block, token blocks of a pass.
-    """
-    own = tile_cycles(chip, inputs, tokens, slices - shared, *cut) if slices > shared else 0
-    return own + (chip.pes * tile_cycles(chip, inputs, -(-tokens // chip.pes), shared, *cut) if shared else 0)
-
-
-@lru_cache(maxsize=65536)
-def tile_vector_cycles(chip: ChipParams, tokens: int, slices: int, activated: bool) -> int:
-    """Cycles of the vector unit for one unit of work.
-
-    Merge of the slices' chains and activation scale for each tile; SiLU x up, row maximum and requantisation of a gate
-    and up pair; else weighting and accumulation of the output.
-    """
-    rows = min(tokens, chip.array.rows)
-    blocks = -(-tokens // chip.array.rows)
-    tile = [Opcode.ADD] * (slices - 1) + [Opcode.MUL]
-    if activated:
-        ops = 2 * tile + [Opcode.SIGMOID, Opcode.MUL, Opcode.MUL, Opcode.ROW_ABSMAX, Opcode.QUANTIZE]
-    else:
-        ops = [*tile, Opcode.MUL, Opcode.ADD]
-    return blocks * sum(vector(chip, op, rows) + 1 for op in ops)
-
-
 # The only results that are kept from pass to pass: durations of a kind of product, which depend on nothing but its
 # shape, tokens and slices. Routing, refresh and everything that waits for something else are simulated every time.
 
 
 @lru_cache(maxsize=64)
-def _known_cycles(chip: ChipParams) -> dict[int, tuple[int, int]]:
-    """Array and vector cycles of a unit by packed shape, filled by `lower`."""
+def _known_rows(chip: ChipParams) -> dict[int, tuple[float, ...]]:
+    """Rows of `kernel_row` by packed shape, filled by `_kernels`."""
     return {}
 
 
 @lru_cache(maxsize=64)
 def _known_near(unit: NearMemory, lpddr: Lpddr5Config) -> dict[tuple[int, ...], tuple[float, float, float]]:
-    """Nanoseconds, bytes read and bytes on the bus of a product in the memory by bytes and shape, filled by `lower`."""
+    """Nanoseconds, bytes read and bytes on the bus of a product in the memory by bytes and shape, filled by `_near`."""
     return {}
 
 
 def forget() -> None:
     """Drop all durations kept, for measurements without them."""
-    for kept in (tile_cycles, tile_vector_cycles, _known_cycles, _known_near):
+    for kept in (_known_rows, _known_near, exchange_cycles):
         kept.cache_clear()
 
 
@@ -126,7 +91,7 @@ def predicted_ns(work: Work, machine: Machine) -> np.ndarray:
         [
             work.lpddr_bytes / machine.lpddr_gb_per_s,
             work.hb_bytes / (machine.hb_gb_per_s or np.inf),
-            waves * work.array_ns,
+            waves * work.kinds[work.kind, ARRAY] / machine.chip.hb.logic_ghz,
             (work.in_bytes + work.out_bytes) / links.aggregation_gb_per_s.value,
         ]
     )
@@ -160,19 +125,13 @@ def lower(dispatch: Dispatch, machine: Machine) -> Work:
     hb = hb_once * passes + r["hb_bytes"]
     far = far_once * far_passes + r["lpddr_bytes"]
 
-    array_ns, vector_ns = np.zeros(len(r)), np.zeros(len(r))
-    keys = (r["inputs"].astype(np.int64) << 28 | tokens << 6)[product]
-    keys |= (r["k_block"].astype(np.int64) << 52 | blocks << 46 | shared << 4 | slices << 1 | activated)[product]
-    if len(keys):
-        distinct, inverse = np.unique(keys, return_inverse=True)
-        known = _known_cycles(chip)
-        for v in set(distinct.tolist()) - known.keys():
-            cut, k, t = (v >> 52, v >> 46 & 63), v >> 28 & (1 << 18) - 1, v >> 6 & (1 << 22) - 1
-            d, s, a = v >> 4 & 3, v >> 1 & 7, v & 1
-            known[v] = _unit_cycles(chip, k, t, s, d, cut) * (2 if a else 1), tile_vector_cycles(chip, t, s, bool(a))
-        cycles = np.array([known[v] for v in distinct.tolist()], np.float64)
-        clock = chip.hb.logic_ghz
-        array_ns[product], vector_ns[product] = (cycles / clock)[inverse].T
+    kinds, kind = _kernels(r, chip, product, slices, shared, np.stack([msb_hb, lsb_hb], axis=1))
+    others = np.minimum(r["units"].astype(np.int64), pes) - 1
+    exchange = np.zeros(len(r))
+    for number in np.unique(others[product & activated]):
+        exchange[product & activated & (others == number)] = exchange_cycles(chip, int(number))
+    exchange *= passes
+    started = np.where(expert & ~activated, DOWN_START, KERNEL_START)
 
     # Aggregation link: INT8 activations in with an FP32 scale, FP32 results out; between up and down row maxima of
     # every PE and the requantised row. Results of experts stay in their PEs until the layer's end.
@@ -200,13 +159,14 @@ def lower(dispatch: Dispatch, machine: Machine) -> Work:
     return Work(
         r["units"].astype(np.int64),
         r["first_pe"].astype(np.int64),
-        passes,
         far_passes,
         hb.astype(np.float64),
         far.astype(np.float64),
         extents,
-        array_ns,
-        vector_ns,
+        kinds,
+        kind,
+        exchange,
+        started,
         into.astype(np.float64),
         out.astype(np.float64),
         near_ns,
@@ -214,6 +174,35 @@ def lower(dispatch: Dispatch, machine: Machine) -> Work:
         bus,
         host_ns,
     )
+
+
+def _kernels(
+    r: np.ndarray, chip: ChipParams, product: np.ndarray, slices: np.ndarray, shared: np.ndarray, near: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of `kernel_row` for the distinct products of a stream, and which row each record has."""
+    kind = np.zeros(len(r), np.int64)
+    if not product.any():
+        return np.zeros((1, ROW_FIELDS)), kind
+    tokens, blocks = r["tokens"].astype(np.int64), r["token_blocks"].astype(np.int64)
+    key = r["k_block"].astype(np.int64) << 54 | blocks << 48 | r["inputs"].astype(np.int64) << 29 | tokens << 8
+    key |= (r["kernel"] == Kernel.EXPERT) << 7 | near[:, 0] << 6 | near[:, 1] << 5
+    key |= shared << 3 | slices << 1 | (r["activated"] == 1)
+    distinct, kind[product] = np.unique(key[product], return_inverse=True)
+    known = _known_rows(chip)
+    for v in set(distinct.tolist()) - known.keys():
+        known[v] = kernel_row(
+            chip,
+            inputs=v >> 29 & (1 << 19) - 1,
+            tokens=v >> 8 & (1 << 21) - 1,
+            most=v >> 48 & 63,
+            k_block=v >> 54,
+            slices=v >> 1 & 3,
+            shared=v >> 3 & 3,
+            activated=bool(v & 1),
+            expert=bool(v >> 7 & 1),
+            near=(bool(v >> 6 & 1), bool(v >> 5 & 1)),
+        )
+    return np.array([known[v] for v in distinct.tolist()], np.float64), kind
 
 
 def _near(

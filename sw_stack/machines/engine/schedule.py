@@ -1,56 +1,51 @@
 """The recurrence of the whole-model engine: start = max(what it needs, resource), end = start + duration.
 
-Records are taken in dispatch order. A product has up to seven activities: LPDDR stream, stream link, HB stream of every
-PE, activations over the aggregation link, array and vector unit of every PE, results over the aggregation link; or, on
-machines that can, the product in the memory. Weights are fetched ahead of the activations, as far as the weight
-buffers hold; the array starts with the first tile and cannot end before the last tile has come.
-
-Every activity notes from when on nothing but itself decided its end (`BEGIN_NS`) and which activity decided that
-(`CAUSE`), so that time can be attributed along the critical path (`critical_path`).
+Records are taken in dispatch order. A product is a kernel on the PEs that have units of it. It begins when its
+activations can be sent and the kernels before it have ended on those PEs, since the shipped kernels begin with a
+barrier; no weights are fetched before that. Then run beside each other: activations over the aggregation link, LPDDR
+stream and stream link, loads from HB, arrays and vector units (`tile_stream`); behind them the exchange of row maxima
+and results over the aggregation link. On machines that can, the product is computed in the memory instead.
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from cycle_model.hb.transfer import IDLE, BankShape, transfer
+from cycle_model.hb.transfer import ACT, IDLE, PRE, REF, REFRESHES, ROWS, BankShape, transfer
+from cycle_model.kernel_cache import njit
 from sw_stack.compiler.dispatch import BARRIER, BEGIN, Kernel
-
-
-class Resource(IntEnum):
-    """What an activity runs on; also its place among the activities of a record."""
-
-    LPDDR = 0
-    STREAM_LINK = 1
-    HB = 2
-    ARRAY = 3
-    VECTOR = 4
-    AGGREGATION_LINK = 5
-    HOST = 6
-    NEAR_MEMORY = 7
-    GATHER_IN = 8
-
-
-RESOURCES = len(Resource)
-NAMES = {
-    Resource.LPDDR: "LPDDR",
-    Resource.STREAM_LINK: "stream link",
-    Resource.HB: "HB",
-    Resource.ARRAY: "array",
-    Resource.VECTOR: "vector unit",
-    Resource.AGGREGATION_LINK: "aggregation link",
-    Resource.HOST: "host",
-    Resource.NEAR_MEMORY: "near memory",
-    Resource.GATHER_IN: "aggregation link",
-}
-"""In reports; activations in and results out share the aggregation link."""
-
-START_NS, BEGIN_NS, END_NS, CAUSE, FIELDS = range(5)
-NOTHING = -1
+from sw_stack.machines.engine.kernel_times import (
+    ARRAY,
+    BLOCKS,
+    DONE_LAST,
+    EXTRA,
+    FREE,
+    FREE_LAST,
+    PASSES,
+    SLICES,
+    TILE,
+    TILES,
+    UNIT,
+    VECTOR,
+    WIDE,
+)
+from sw_stack.machines.engine.resources import CAUSE, NOTHING, RESOURCES, START_NS, Resource, note
+from sw_stack.machines.engine.tile_stream import (
+    ARRAY_END,
+    BY_ARRAY,
+    BY_HB,
+    BY_VECTOR,
+    EVENT_FIELDS,
+    EVENTS,
+    FROM_FAR,
+    HB_BUSY,
+    LOAD_END,
+    RESULT_FIELDS,
+    TIME,
+    tile_stream,
+)
 
 _LPDDR, _STREAM, _HB, _ARRAY, _VECTOR, _AGGREGATION, _HOST, _NEAR, _GATHER = (int(r) for r in Resource)
 _HOST_KERNEL, _ATTENTION_KERNEL, _REFILL_KERNEL = int(Kernel.HOST), int(Kernel.ATTENTION), int(Kernel.REFILL)
@@ -62,7 +57,6 @@ class Rates(NamedTuple):
 
     lpddr_turn_ns  from reads to writes and back
     near_blocks  products in the memory keep LPDDR from serving reads
-    buffer_bytes  weights that a PE holds ahead of its array
     """
 
     pes: int
@@ -75,27 +69,25 @@ class Rates(NamedTuple):
     hop_ns: float
     column_bytes: int
     cycle_ns: float
-    buffer_bytes: float
     near_blocks: bool
 
 
 @njit(cache=True)
-def run(records, work, rates, clocks, shape, load_shape, banks, scale, start_ns, acts, busy, near_chosen):
+def run(records, work, rates, clocks, shape, banks, scale, start_ns, acts, busy, near_chosen):
     """Time all records; returns the end in ns.
 
     Parameters
     ----------
     records : RECORD [n]
     work : Work, as a tuple
-    shape, load_shape : of a bank for KV and refill, and for weights, whose loads are shorter than a row: each opens its
-        row anew
+    shape : of a bank
     banks : int64 [pes, BANK_FIELDS], carried from pass to pass
     scale : float64 [RESOURCES]
     acts : float64 [n, RESOURCES, FIELDS], filled
     busy : float64 [RESOURCES], ns of use are added; HB and array: mean over PEs
     near_chosen : bool [n], filled
     """
-    (units, first_pe, passes, far_passes, hb_bytes, lpddr_bytes, extents, array_ns, vector_ns, in_bytes, out_bytes,
+    (units, first_pe, far_passes, hb_bytes, lpddr_bytes, extents, kinds, kind, exchange, started, in_bytes, out_bytes,
      near_ns, _near_bytes, near_bus, host_ns) = work  # fmt: skip
     n, pes = len(records), rates.pes
     acts[:, :, START_NS:CAUSE] = -1.0
@@ -104,10 +96,12 @@ def run(records, work, rates, clocks, shape, load_shape, banks, scale, start_ns,
     finish_act = np.full(n, NOTHING, np.int64)
     free = np.full(RESOURCES, start_ns)  # LPDDR, links, vector unit, host, near memory
     free_act = np.full(RESOURCES, NOTHING, np.int64)
-    array_free = np.full(pes, start_ns)
-    array_act = np.full(pes, NOTHING, np.int64)
-    gate = np.full(pes, start_ns)  # loads of a PE may not start earlier: its buffer is full
-    hb_end = np.zeros(pes)
+    idle = np.full(pes, start_ns)  # of each PE, when its last kernel ended
+    idle_act = np.full(pes, NOTHING, np.int64)
+    events, result = np.empty((EVENTS, EVENT_FIELDS)), np.empty(RESULT_FIELDS)
+    slowest = np.empty(RESULT_FIELDS)
+    factors = (scale[_HB], scale[_ARRAY], scale[_VECTOR])
+    cycle = rates.cycle_ns
     gap = np.full(2, start_ns)  # idle time of the aggregation link before results that are booked already
     gap_act = np.full(1, NOTHING, np.int64)
     latest, latest_act = start_ns, NOTHING
@@ -120,13 +114,18 @@ def run(records, work, rates, clocks, shape, load_shape, banks, scale, start_ns,
             ready, cause = latest, latest_act
         elif q.after >= 0:
             ready, cause = finish[q.after], finish_act[q.after]
-        known, known_cause = start_ns, NOTHING
-        if q.weights_known == _BARRIER:
-            known, known_cause = latest, latest_act
-        elif q.weights_known >= 0:
-            known, known_cause = finish[q.weights_known], finish_act[q.weights_known]
+        # A kernel begins on all PEs that have units of it, behind the kernels before it there.
+        whole = units[i] // pes
+        rest = units[i] - whole * pes
+        taking = min(units[i], pes)
+        for k in range(taking):
+            p = (first_pe[i] + k) % pes
+            if idle[p] > ready:
+                ready, cause = idle[p], idle_act[p]
 
-        # The combined rows of a layer, and activations of a product, over the aggregation link.
+        # The combined rows of a layer, and activations of a product, over the aggregation link; a kernel can begin
+        # with those of its first K block where AL does not hold them all.
+        opened = ready
         if in_bytes[i] > 0:
             duration = (in_bytes[i] * rates.aggregation_ns_per_byte + rates.hop_ns) * scale[_AGGREGATION]
             begin, why = ready, cause
@@ -139,9 +138,13 @@ def run(records, work, rates, clocks, shape, load_shape, banks, scale, start_ns,
                 if free[_AGGREGATION] > begin:
                     begin, why = free[_AGGREGATION], free_act[_AGGREGATION]
                 free[_AGGREGATION], free_act[_AGGREGATION] = begin + duration, base + _GATHER
-            _note(acts, i, _GATHER, begin, begin, begin + duration, why)
+            note(acts, i, _GATHER, begin, begin, begin + duration, why)
             busy[_AGGREGATION] += duration
             ready, cause = begin + duration, base + _GATHER
+            opened = ready
+            if units[i] > 0 and kinds[kind[i], WIDE] > 0:
+                hop = rates.hop_ns * scale[_AGGREGATION]
+                opened = begin + hop + (duration - hop) / kinds[kind[i], BLOCKS]
 
         if q.kernel == _HOST_KERNEL:
             begin, why = ready, cause
@@ -149,7 +152,7 @@ def run(records, work, rates, clocks, shape, load_shape, banks, scale, start_ns,
                 begin, why = free[_HOST], free_act[_HOST]
             end = begin + host_ns[i] * scale[_HOST]
             busy[_HOST] += host_ns[i] * scale[_HOST]
-            _note(acts, i, _HOST, begin, begin, end, why)
+            note(acts, i, _HOST, begin, begin, end, why)
             free[_HOST], free_act[_HOST] = end, base + _HOST
             finish[i], finish_act[i] = end, base + _HOST
             if end > latest:
@@ -158,15 +161,17 @@ def run(records, work, rates, clocks, shape, load_shape, banks, scale, start_ns,
             continue
 
         is_core, is_refill = q.kernel == _ATTENTION_KERNEL, q.kernel == _REFILL_KERNEL
-        fetch, fetch_cause = known, known_cause
-        if is_core:
-            fetch, fetch_cause = ready, cause
+        fetch = ready
+        if units[i] > 0:
+            overhead = started[i] * cycle * scale[_ARRAY]
+            fetch = opened + overhead
+            row = kinds[kind[i]]
+            waves = whole + (rest > 0)
 
         # In the memory or here: whichever is predicted to end first.
         if near_ns[i] >= 0:
             here = max(free[_LPDDR], fetch) + lpddr_bytes[i] * rates.lpddr_ns_per_byte
-            share = (units[i] + pes - 1) // pes
-            here = max(here, max(ready, array_free.max()) + share * array_ns[i])
+            here = max(here, fetch + waves * row[ARRAY] * cycle)
             begin, why = ready, cause
             if free[_NEAR] > begin:
                 begin, why = free[_NEAR], free_act[_NEAR]
@@ -176,8 +181,8 @@ def run(records, work, rates, clocks, shape, load_shape, banks, scale, start_ns,
             there = begin + near_ns[i] * scale[_NEAR] + bus * scale[_LPDDR]
             if there < here:
                 near_chosen[i] = True
-                vector = ((units[i] + pes - 1) // pes) * vector_ns[i] * scale[_VECTOR]
-                _note(acts, i, _NEAR, begin, begin, there, why)
+                vector = (waves * row[VECTOR] + exchange[i]) * cycle * scale[_VECTOR]
+                note(acts, i, _NEAR, begin, begin, there, why)
                 busy[_NEAR] += there - begin
                 free[_NEAR], free_act[_NEAR] = there, base + _NEAR
                 if rates.near_blocks:
@@ -185,9 +190,12 @@ def run(records, work, rates, clocks, shape, load_shape, banks, scale, start_ns,
                     free[_LPDDR], free_act[_LPDDR] = there, base + _NEAR
                 else:
                     free[_LPDDR] += bus * scale[_LPDDR]
-                _note(acts, i, _VECTOR, there, there, there + vector, base + _NEAR)
+                note(acts, i, _VECTOR, there, there, there + vector, base + _NEAR)
                 busy[_VECTOR] += vector
                 end, act = there + vector, base + _VECTOR
+                for k in range(taking):
+                    p = (first_pe[i] + k) % pes
+                    idle[p], idle_act[p] = end, act
                 end, act = _results(acts, i, out_bytes[i], rates, scale, free, free_act, gap, gap_act, busy, end, act)
                 finish[i], finish_act[i] = end, act
                 if end > latest:
@@ -198,7 +206,7 @@ def run(records, work, rates, clocks, shape, load_shape, banks, scale, start_ns,
         # LPDDR and the stream link behind it, cut through. New keys and values are written before others are read.
         far_start, far_end, far_act = 0.0, 0.0, NOTHING
         if lpddr_bytes[i] > 0 or q.lpddr_written > 0:
-            begin, why = fetch, fetch_cause
+            begin, why = fetch, cause
             if free[_LPDDR] >= begin:
                 begin, why = free[_LPDDR], free_act[_LPDDR]
                 first = 0.0
@@ -210,7 +218,7 @@ def run(records, work, rates, clocks, shape, load_shape, banks, scale, start_ns,
                 duration += rates.lpddr_turn_ns
             duration *= scale[_LPDDR]
             end_of_all = max(end_of_all, begin + duration)
-            _note(acts, i, _LPDDR, begin, begin, begin + duration, why)
+            note(acts, i, _LPDDR, begin, begin, begin + duration, why)
             busy[_LPDDR] += duration
             free[_LPDDR], free_act[_LPDDR] = begin + duration, base + _LPDDR
         if lpddr_bytes[i] > 0:
@@ -224,33 +232,22 @@ def run(records, work, rates, clocks, shape, load_shape, banks, scale, start_ns,
             if begin + duration + rates.hop_ns * scale[_STREAM] > link_end:
                 link_end = begin + duration + rates.hop_ns * scale[_STREAM]
                 link_begin, link_why = begin + duration, base + _LPDDR
-            _note(acts, i, _STREAM, link_start, link_begin, link_end, link_why)
+            note(acts, i, _STREAM, link_start, link_begin, link_end, link_why)
             free[_STREAM], free_act[_STREAM] = link_end, base + _STREAM
             far_start, far_end, far_act = begin, link_end, base + _STREAM
 
-        whole = units[i] // pes
-        rest = units[i] - whole * pes
-
-        # HB: every PE reads its units; KV and refill are spread over all, new positions go round the banks.
-        near_end, near_start, near_cause = 0.0, 0.0, NOTHING
-        if hb_bytes[i] > 0 or q.hb_written > 0:
-            # What decided the start of the slowest PE's stream.
-            near_begin, last_end = 0.0, 0.0
+        # Keys, values and refill are spread over all HB banks, new positions go round them.
+        near_end = 0.0
+        if units[i] == 0 and (hb_bytes[i] > 0 or q.hb_written > 0):
+            near_start, near_begin, near_cause, last_end = 0.0, 0.0, NOTHING, 0.0
             for p in range(pes):
-                share = 1.0 / pes
-                if units[i] > 0:
-                    share = _units_of(p, whole, rest, first_pe[i], pes) / units[i]
-                hb_end[p] = 0.0
-                positions = _units_of(p, q.tokens // pes, q.tokens % pes, 0, pes) if q.hb_written > 0 else 0
-                if share * hb_bytes[i] == 0.0 and positions == 0:
+                positions = q.tokens // pes + (p < q.tokens % pes) if q.hb_written > 0 else 0
+                if hb_bytes[i] == 0.0 and positions == 0:
                     continue
-                begin, why = fetch, fetch_cause
-                if not is_core and not is_refill and gate[p] > begin:
-                    begin, why = gate[p], array_act[p]
-                idle_ns = banks[p, IDLE] * rates.cycle_ns
-                if idle_ns > begin:
-                    begin, why = idle_ns, free_act[_HB]
-                at = int(np.ceil(begin / rates.cycle_ns))
+                begin, why = ready, cause
+                if banks[p, IDLE] * cycle > begin:
+                    begin, why = banks[p, IDLE] * cycle, free_act[_HB]
+                at = int(np.ceil(begin / cycle))
                 done = at
                 if positions > 0:
                     columns = int(np.ceil(positions * (q.hb_written / q.tokens) / rates.column_bytes))
@@ -258,20 +255,15 @@ def run(records, work, rates, clocks, shape, load_shape, banks, scale, start_ns,
                     place = BankShape((columns + rows - 1) // rows, shape.postpone, shape.capture_stages)
                     done = transfer(clocks, place, banks[p], at, 0, columns, True)
                 if hb_bytes[i] > 0:
-                    columns = int(np.ceil(hb_bytes[i] * share / rates.column_bytes - 1e-6))  # shares are rounded
-                    cut = shape if is_core or is_refill else load_shape
-                    done = transfer(clocks, cut, banks[p], at, 0, max(1, columns), is_refill)
-                duration = (done * rates.cycle_ns - begin) * scale[_HB]
+                    columns = int(np.ceil(hb_bytes[i] / pes / rates.column_bytes - 1e-6))  # shares are rounded
+                    done = transfer(clocks, shape, banks[p], at, 0, max(1, columns), is_refill)
+                duration = (done * cycle - begin) * scale[_HB]
                 busy[_HB] += duration / pes
                 last_end = max(last_end, begin + duration)
-                if hb_bytes[i] == 0:
-                    continue
-                hb_end[p] = begin + duration
-                if hb_end[p] > near_end:
-                    near_end, near_begin, near_cause = hb_end[p], begin, why
-                    near_start = begin
+                if hb_bytes[i] > 0 and begin + duration > near_end:
+                    near_start, near_begin, near_end, near_cause = begin, begin, begin + duration, why
             if hb_bytes[i] > 0:
-                _note(acts, i, _HB, near_start, near_begin, near_end, near_cause)
+                note(acts, i, _HB, near_start, near_begin, near_end, near_cause)
                 free_act[_HB] = base + _HB
             end_of_all = max(end_of_all, last_end)
 
@@ -290,7 +282,7 @@ def run(records, work, rates, clocks, shape, load_shape, banks, scale, start_ns,
                 begin, end, why = near_end, near_end, base + _HB
             if far_end > end:
                 begin, end, why = far_end, far_end, far_act
-            _note(acts, i, _HOST, start, begin, end, why)
+            note(acts, i, _HOST, start, begin, end, why)
             free[_HOST], free_act[_HOST] = end, base + _HOST
             finish[i], finish_act[i] = end, base + _HOST
             if end > latest:
@@ -298,60 +290,59 @@ def run(records, work, rates, clocks, shape, load_shape, banks, scale, start_ns,
             end_of_all = max(end_of_all, end)
             continue
 
-        # Arrays: first tile, work, last tile.
-        waves = whole + (rest > 0)
-        unit_ns = array_ns[i] * scale[_ARRAY]
-        slowest, slow_start, slow_begin, slow_cause = 0.0, 0.0, 0.0, NOTHING
-        bytes_of_unit = (hb_bytes[i] + lpddr_bytes[i]) / units[i]
-        ahead = min(unit_ns, unit_ns * rates.buffer_bytes / max(bytes_of_unit, 1.0))
-        for p in range(pes):
-            mine = _units_of(p, whole, rest, first_pe[i], pes)
-            if mine == 0:
-                continue
-            start, why = ready, cause
-            if array_free[p] > start:
-                start, why = array_free[p], array_act[p]
-            work_ns = mine * unit_ns
-            arrives = 0.0
-            if hb_bytes[i] > 0 and hb_end[p] > arrives:
-                arrives = hb_end[p]
-                first = near_start + (hb_end[p] - near_start) / (mine * passes[i])
-                if first > start:
-                    start, why = first, base + _HB
-            if far_act != NOTHING:
-                arrives = max(arrives, far_end)
-                first = far_start + (far_end - far_start) / (waves * far_passes[i])
-                if first > start:
-                    start, why = first, far_act
-            end = start + work_ns
-            begin = start
-            tail = ahead
-            if arrives + tail > end:
-                begin, end = arrives, arrives + tail
-                why = base + _HB if hb_bytes[i] > 0 and hb_end[p] >= far_end else far_act
-            busy[_ARRAY] += work_ns / pes
-            array_free[p] = end
-            array_act[p] = base + _ARRAY
-            gate[p] = max(gate[p], end - ahead)
-            if end > slowest:
-                slowest, slow_start, slow_begin, slow_cause = end, start, begin, why
-        _note(acts, i, _ARRAY, slow_start, slow_begin, slowest, slow_cause)
-        if far_act != NOTHING and slowest - ahead > free[_LPDDR]:
-            free[_LPDDR], free_act[_LPDDR] = slowest - ahead, base + _ARRAY
-
-        # Vector units work tile by tile behind the arrays.
-        one = vector_ns[i] * scale[_VECTOR]
-        start, begin, why = slowest, slowest, base + _ARRAY
-        end = slowest + one
-        if free[_VECTOR] + waves * one > end:
-            start = begin = free[_VECTOR]
-            why, end = free_act[_VECTOR], free[_VECTOR] + waves * one
-        busy[_VECTOR] += units[i] * one / pes
-        _note(acts, i, _VECTOR, start, begin, end, why)
-        free[_VECTOR], free_act[_VECTOR] = end, base + _VECTOR
-        end, act = _results(
-            acts, i, out_bytes[i], rates, scale, free, free_act, gap, gap_act, busy, end, base + _VECTOR
-        )
+        drain = (row[DONE_LAST] - row[FREE_LAST]) * cycle * scale[_ARRAY]
+        if hb_bytes[i] > 0:
+            _on_banks(
+                clocks, shape, banks, row, fetch / cycle, overhead / cycle, first_pe[i], whole, rest,
+                far_start / cycle, far_end / cycle, factors, events, result, slowest, busy, cycle,
+            )  # fmt: skip
+            end = slowest[TIME] * cycle
+            array_end = slowest[ARRAY_END] * cycle
+            vector_from = end - slowest[BY_VECTOR] * cycle
+            array_from = vector_from - slowest[BY_ARRAY] * cycle
+            hb_from = array_from - slowest[BY_HB] * cycle
+            why = far_act if slowest[FROM_FAR] > 0 else cause
+            if far_end + drain > end:  # slices that all PEs share out by tokens come last
+                array_from = far_end
+                vector_from = array_end = end = far_end + drain
+                why = far_act
+            else:
+                note(acts, i, _HB, opened, hb_from, slowest[LOAD_END] * cycle, why)
+                free_act[_HB] = base + _HB
+                if slowest[BY_HB] > 0:
+                    why = base + _HB
+        else:
+            # Everything from LPDDR: the array begins with the first K block and ends no earlier than the last.
+            block = max(1.0, row[SLICES]) * cycle * scale[_ARRAY]
+            first = far_start + (far_end - far_start) / (waves * far_passes[i] * row[TILES] * row[BLOCKS])
+            behind = (waves if row[WIDE] > 0 else 1) * row[TILES] * row[TILE] + row[UNIT]
+            behind = drain + min(behind, waves * row[VECTOR]) * cycle * scale[_VECTOR]
+            array_from, why = opened, cause
+            if first > fetch:
+                array_from, why = first, far_act
+            array_end = max(first, fetch) + waves * row[ARRAY] * cycle * scale[_ARRAY]
+            array_end += (row[PASSES] - 1) * (overhead + behind)
+            tail = block * (row[FREE_LAST] + 1)
+            if far_end + tail > array_end:
+                array_from, array_end, why = far_end, far_end + tail, far_act
+            vector_from, end = array_end, array_end + behind
+            work = max(first, fetch) + waves * row[VECTOR] * cycle * scale[_VECTOR]
+            if work > end:
+                vector_from, end = max(first, fetch), work
+            ahead = array_end - 2 * block * (row[FREE] + 1)
+            if far_act != NOTHING and ahead > free[_LPDDR]:
+                free[_LPDDR], free_act[_LPDDR] = ahead, base + _ARRAY
+        note(acts, i, _ARRAY, opened, array_from, array_end, why)
+        busy[_ARRAY] += units[i] * row[ARRAY] * cycle * scale[_ARRAY] / pes
+        exchanged = exchange[i] * cycle * scale[_VECTOR]
+        busy[_VECTOR] += units[i] * row[VECTOR] * cycle * scale[_VECTOR] / pes + exchanged * taking / pes
+        end += exchanged
+        note(acts, i, _VECTOR, min(vector_from, array_end), vector_from, end, base + _ARRAY)
+        act = base + _VECTOR
+        for k in range(taking):
+            p = (first_pe[i] + k) % pes
+            idle[p], idle_act[p] = end, act
+        end, act = _results(acts, i, out_bytes[i], rates, scale, free, free_act, gap, gap_act, busy, end, act)
         finish[i], finish_act[i] = end, act
         if end > latest:
             latest, latest_act = end, act
@@ -360,18 +351,44 @@ def run(records, work, rates, clocks, shape, load_shape, banks, scale, start_ns,
 
 
 @njit(inline="always")
-def _units_of(pe, whole, rest, first, pes):
-    """Units of PE ``pe`` where ``whole`` x pes + ``rest`` of them go round-robin from PE ``first`` on."""
-    place = pe - first if pe >= first else pe - first + pes
-    return whole + 1 if place < rest else whole
+def _on_banks(
+    clocks, shape, banks, row, start, overhead, first_pe, whole, rest, far_start, far_end, factors, events, result,
+    slowest, busy, cycle,
+):  # fmt: skip
+    """Tiles of a product on every PE, in cycles; ``slowest`` is the result of the PE that ends last.
 
-
-@njit(inline="always")
-def _note(acts, record, resource, start, begin, end, cause):
-    acts[record, resource, START_NS] = start
-    acts[record, resource, BEGIN_NS] = begin
-    acts[record, resource, END_NS] = end
-    acts[record, resource, CAUSE] = cause
+    PEs with as many units whose banks are in the same state, as far as a transfer can tell, do the same.
+    """
+    pes = len(banks)
+    slowest[TIME] = -1.0
+    asked = int(start) + 1
+    edge = asked * clocks.tick_den // clocks.tick_num
+    like = np.full((2, 4), -1, np.int64)  # PE, refreshes, gate, idle of the latest PE with one unit more, without
+    grown = np.zeros((2, 2))  # rows opened, cycles of loads there
+    for k in range(pes if whole > 0 else rest):
+        p = (first_pe + k) % pes
+        kind = 0 if k < rest else 1
+        bank = banks[p]
+        gate = max(max(bank[PRE] + clocks.nRP, bank[ACT] + clocks.nRC), bank[REF] + clocks.nRFC)
+        idle = bank[IDLE]
+        if gate <= edge and idle <= asked and (bank[REFRESHES] + 1) * clocks.nREFI > edge + 1:
+            gate, idle = -1, -1
+        if like[kind, 0] >= 0 and (like[kind, 1], like[kind, 2], like[kind, 3]) == (bank[REFRESHES], gate, idle):
+            rows = bank[ROWS]
+            bank[:] = banks[like[kind, 0]]
+            bank[ROWS] = rows + grown[kind, 0]
+            busy[_HB] += grown[kind, 1] * cycle / pes
+            continue
+        like[kind, 0], like[kind, 1], like[kind, 2], like[kind, 3] = p, bank[REFRESHES], gate, idle
+        rows, mine = bank[ROWS], whole + (kind == 0)
+        step = 0.0
+        if far_end > 0 and row[EXTRA] == 0:
+            step = (far_end - far_start) / (mine * row[PASSES] * row[TILES] * row[BLOCKS])
+        tile_stream(clocks, shape, bank, row, start, overhead, mine, far_start, step, factors, events, result)
+        grown[kind, 0], grown[kind, 1] = bank[ROWS] - rows, result[HB_BUSY]
+        busy[_HB] += result[HB_BUSY] * cycle / pes
+        if result[TIME] > slowest[TIME]:
+            slowest[:] = result
 
 
 @njit(inline="always")
@@ -385,28 +402,7 @@ def _results(acts, i, size, rates, scale, free, free_act, gap, gap_act, busy, en
             gap[0], gap[1], gap_act[0] = free[_AGGREGATION], begin, free_act[_AGGREGATION]
         duration = (size * rates.aggregation_ns_per_byte + rates.hop_ns) * scale[_AGGREGATION]
         end, act = begin + duration, i * RESOURCES + _AGGREGATION
-        _note(acts, i, _AGGREGATION, begin, begin, end, why)
+        note(acts, i, _AGGREGATION, begin, begin, end, why)
         busy[_AGGREGATION] += duration
         free[_AGGREGATION], free_act[_AGGREGATION] = end, act
     return end, act
-
-
-@njit(cache=True)
-def critical_path(acts, start_ns, end_ns):
-    """Nanoseconds on the critical path by resource, float64 [RESOURCES]; the rest is waiting that nothing explains.
-
-    From the activity that ends last back to its cause, and so on: an activity counts from where it alone decided.
-    """
-    spent = np.zeros(RESOURCES)
-    flat = acts.reshape(-1, FIELDS)
-    at, best = NOTHING, -1.0
-    for k in range(len(flat)):
-        if flat[k, END_NS] > best:
-            at, best = k, flat[k, END_NS]
-    time = end_ns
-    while at != NOTHING and time > start_ns:
-        begin = min(flat[at, BEGIN_NS], time)
-        spent[at % RESOURCES] += time - max(begin, start_ns)
-        time = begin
-        at = int(flat[at, CAUSE])
-    return spent

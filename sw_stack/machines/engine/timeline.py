@@ -12,7 +12,7 @@ import numpy as np
 
 from sw_stack.compiler.dispatch import Kernel, Precision, Tier
 from sw_stack.machines.engine.engine import PassResult
-from sw_stack.machines.engine.schedule import END_NS, NAMES, START_NS, Resource
+from sw_stack.machines.engine.resources import END_NS, NAMES, START_NS, Resource
 
 _TRACKS = list(dict.fromkeys(NAMES.values()))
 
