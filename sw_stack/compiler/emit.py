@@ -179,8 +179,8 @@ class Emitter:
     ) -> None:
         """Gate and up, then down, of every expert with tokens, by layer and ascending id.
 
-        Order in a layer: up 0, up 1, down 0, up 2, down 1, ...: the exchange between up and down of an expert hides
-        behind the next one. ``base``: index of each layer's first record.
+        An expert's down projection follows its gate and up: the kernels keep one expert's products at a time.
+        ``base``: index of each layer's first record.
         """
         up, down = self._projections
         weights = up.weights + down.weights
@@ -228,8 +228,8 @@ def _place_experts(records, made, layers, names, used, tokens, tiers, active, ba
         rank = rank + 1 if layer == before else 0
         before = layer
         first = base[layer]
-        up = first if rank == 0 else first + 2 * rank - 1
-        down = first + 2 * active[layer] - 1 if rank == active[layer] - 1 else first + 2 * rank + 2
+        up = first + 2 * rank
+        down = up + 1
         for which in range(2):
             at = up if which == 0 else down
             records[at] = made[which]

@@ -22,20 +22,22 @@ PROCESSORS = ("elmoe3d-8gb", "elmoe3d-4gb", "hb-xpu-8gb", "xpu", "xpu-pim", "xpu
 def test_one_projection_worked_by_hand():
     """4 tokens x 512 inputs x 32 outputs, both slices in the HB bank of one PE, from reset.
 
-    Activations: 4 x (512 + 4) B over 32 B/ns = 64.5 ns + 10 ns hop. Weights: 17,408 B = 136 columns in loads of 64, 64
-    and 8: ACT at edge 1, reads at edges 8 to 71, precharge at 73, ACT 78, reads 85 to 148, precharge 150, ACT 155,
-    reads 162 to 169, precharge at 171, the last beat at ceil(2.5 x 171) + 1 = 429 ns. Array: 2 slices x
-    (8 cycles of fetch + 16 groups x 8 cycles) = 272 ns. Results: 4 x 32 FP32 = 512 B: 16 ns + 10 ns.
+    Activations: 4 x (512 + 4) B over 32 B/ns = 64.5 ns + 10 ns hop; 34 cycles later the first LOAD. K is two blocks of
+    8 groups: 36 columns with MSB codes and scales, 32 with LSB codes. Requests in cycles 110, 226, 338 and 461, two
+    behind the end of the LOAD before, with ACT at edges 45, 94, 139 and 188 (tRP behind the precharge or at once),
+    precharge 2 behind the last read at 89, 134, 183 and 228, done a cycle behind that edge: 224, 336, 459 and
+    ceil(2.5 x 228) + 1 = 571 ns. Array: 2 slices x (8 cycles of fetch + 8 groups x 8 cycles) = 144 ns a block, the
+    second from 571 on; 15 more until its results are there. Vector: addition 25, product 23 cycles. Results: 4 x 32
+    FP32 = 512 B: 16 ns + 10 ns.
     """
     engine = Engine(machine("elmoe3d-8gb"), small_model(), mapping="output-parallel")
     result = engine.replay(one_projection(4, 512, 32, Tier.HB))
     act = result.acts[0]
     assert act[Resource.GATHER_IN, END_NS] == pytest.approx(74.5)
-    assert act[Resource.HB, END_NS] == 429
-    assert act[Resource.ARRAY, START_NS] == 429
-    assert act[Resource.ARRAY, END_NS] == 429 + 272
-    vector = act[Resource.VECTOR, END_NS] - act[Resource.VECTOR, START_NS]
-    assert result.ns == pytest.approx(429 + 272 + vector + 26)
+    assert act[Resource.HB, END_NS] == 571
+    assert act[Resource.ARRAY, END_NS] == 571 + 144
+    assert act[Resource.VECTOR, END_NS] == 571 + 144 + 15 + 48
+    assert result.ns == pytest.approx(571 + 144 + 15 + 48 + 26)
     assert act[Resource.LPDDR, END_NS] < 0  # nothing from outside
     assert result.counts.hb_read_bytes == 17408
     assert result.counts.array_macs_full == 2 * 4 * 512 * 32
@@ -44,20 +46,24 @@ def test_one_projection_worked_by_hand():
 def test_two_projections_share_the_arrays():
     """64 tokens x 512 inputs x 2,048 outputs on 32 PEs, twice: two tiles a PE each, the second behind the first.
 
-    A tile is 2 slices x 2 pairs of token blocks x (8 + 16 x 2 x 8) = 1,056 ns. Activations: 64 x 516 B / 32 + 10 =
-    1,042 ns each. The kernel serves 32 tokens with one read of the weights, so that they are read twice: 544 columns in
-    loads every 77 edges, the last (32 columns) activated at edge 617, precharged at 657, are there at 1,644 ns. So the
-    arrays work from 1,042 to 3,154 and from there to 5,266 ns.
+    Activations: 64 x 516 B / 32 + 10 = 1,042 ns, 34 more until the first LOAD. The kernel serves 32 tokens with one
+    read of the weights: two passes over two tiles of two K blocks, whose MATMULs take 2 slices x (8 + 8 x 2 x 8) = 272 ns.
+    The first block's columns (36 and 32) are there at 1,301 ns, then the array binds: 1,301 + 4 x 272 = 2,389; results
+    drain by 2,404, merges (2 x 48) end at 2,500. The second pass: 34 cycles, its first block is there at 2,761 ns, the
+    array ends at 2,761 + 4 x 272 = 3,849 ns. The second kernel's activations wait for the results of the first: 512 KB
+    over 32 B/ns and a hop, from the first of four parts on.
     """
     engine = Engine(machine("elmoe3d-8gb"), small_model(), mapping="output-parallel")
     one = one_projection(64, 512, 2048, Tier.HB)
     result = engine.replay(Dispatch(np.concatenate([one.records, one.records]), one.names))
     acts = result.acts
     assert acts[0, Resource.GATHER_IN, END_NS] == pytest.approx(1042)
-    assert acts[0, Resource.HB, END_NS] == 1644
     assert result.counts.hb_read_bytes == 2 * 2 * 64 * 17408 == result.bytes_by["HB"]
-    assert acts[0, Resource.ARRAY, (START_NS, END_NS)] == pytest.approx([1042, 3154])
-    assert acts[1, Resource.ARRAY, (START_NS, END_NS)] == pytest.approx([3154, 5266])
+    assert acts[0, Resource.ARRAY, END_NS] == 3849
+    assert acts[0, Resource.VECTOR, END_NS] == 3849 + 15 + 96
+    sent = 1042 + (3849 + 15 + 96 - 1042) / 4 + 64 * 2048 * 4 / 32 + 10
+    assert acts[0, Resource.AGGREGATION_LINK, END_NS] == pytest.approx(sent)
+    assert acts[1, Resource.GATHER_IN, START_NS] == pytest.approx(sent)
 
 
 @pytest.mark.parametrize("name", PROCESSORS)

@@ -196,7 +196,9 @@ def run(records, work, rates, clocks, shape, banks, scale, start_ns, acts, busy,
                 for k in range(taking):
                     p = (first_pe[i] + k) % pes
                     idle[p], idle_act[p] = end, act
-                end, act = _results(acts, i, out_bytes[i], rates, scale, free, free_act, gap, gap_act, busy, end, act)
+                end, act = _results(
+                    acts, i, out_bytes[i], rates, scale, free, free_act, gap, gap_act, busy, end, end, 1, act
+                )
                 finish[i], finish_act[i] = end, act
                 if end > latest:
                     latest, latest_act = end, act
@@ -338,11 +340,15 @@ def run(records, work, rates, clocks, shape, banks, scale, start_ns, acts, busy,
         busy[_VECTOR] += units[i] * row[VECTOR] * cycle * scale[_VECTOR] / pes + exchanged * taking / pes
         end += exchanged
         note(acts, i, _VECTOR, min(vector_from, array_end), vector_from, end, base + _ARRAY)
-        act = base + _VECTOR
+        # A projection stores its results tile by tile; an exchange has none before it ends.
+        parts = 1 if q.activated else waves * row[PASSES]
+        early = end - (end - opened) * (1 - 1 / parts)
+        end, act = _results(
+            acts, i, out_bytes[i], rates, scale, free, free_act, gap, gap_act, busy, early, end, parts, base + _VECTOR
+        )
         for k in range(taking):
             p = (first_pe[i] + k) % pes
             idle[p], idle_act[p] = end, act
-        end, act = _results(acts, i, out_bytes[i], rates, scale, free, free_act, gap, gap_act, busy, end, act)
         finish[i], finish_act[i] = end, act
         if end > latest:
             latest, latest_act = end, act
@@ -392,17 +398,25 @@ def _on_banks(
 
 
 @njit(inline="always")
-def _results(acts, i, size, rates, scale, free, free_act, gap, gap_act, busy, end, act):
-    """Results over the aggregation link; the time before them stays open for activations of later records."""
+def _results(acts, i, size, rates, scale, free, free_act, gap, gap_act, busy, early, end, parts, act):
+    """Results over the aggregation link in ``parts``, the first from ``early`` on, the last from ``end``.
+
+    The time before them stays open for activations of later records.
+    """
     if size > 0:
-        begin, why = end, act
-        if free[_AGGREGATION] > begin:
-            begin, why = free[_AGGREGATION], free_act[_AGGREGATION]
+        start = early
+        if free[_AGGREGATION] > early:
+            start = free[_AGGREGATION]
         else:
-            gap[0], gap[1], gap_act[0] = free[_AGGREGATION], begin, free_act[_AGGREGATION]
+            gap[0], gap[1], gap_act[0] = free[_AGGREGATION], early, free_act[_AGGREGATION]
         duration = (size * rates.aggregation_ns_per_byte + rates.hop_ns) * scale[_AGGREGATION]
-        end, act = begin + duration, i * RESOURCES + _AGGREGATION
-        note(acts, i, _AGGREGATION, begin, begin, end, why)
+        begin, why = end, act
+        end += duration / parts
+        if start + duration > end:
+            begin, end = start, start + duration
+            why = free_act[_AGGREGATION] if start > early else act
+        act = i * RESOURCES + _AGGREGATION
+        note(acts, i, _AGGREGATION, start, begin, end, why)
         busy[_AGGREGATION] += duration
         free[_AGGREGATION], free_act[_AGGREGATION] = end, act
     return end, act
