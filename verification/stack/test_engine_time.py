@@ -47,7 +47,8 @@ def test_two_projections_share_the_arrays():
     """64 tokens x 512 inputs x 2,048 outputs on 32 PEs, twice: two tiles a PE each, the second behind the first.
 
     Activations: 64 x 516 B / 32 + 10 = 1,042 ns, 34 more until the first LOAD. The kernel serves 32 tokens with one
-    read of the weights: two passes over two tiles of two K blocks, whose MATMULs take 2 slices x (8 + 8 x 2 x 8) = 272 ns.
+    read of the weights: two passes over two tiles of two K blocks, whose MATMULs take 2 slices x (8 + 8 x 2 x 8) =
+    272 ns.
     The first block's columns (36 and 32) are there at 1,301 ns, then the array binds: 1,301 + 4 x 272 = 2,389; results
     drain by 2,404, merges (2 x 48) end at 2,500. The second pass: 34 cycles, its first block is there at 2,761 ns, the
     array ends at 2,761 + 4 x 272 = 3,849 ns. The second kernel's activations wait for the results of the first: 512 KB
