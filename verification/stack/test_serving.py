@@ -1,4 +1,4 @@
-"""Serving rounds: acceptance, routing, residency, requests; expected values by hand."""
+"""Serving rounds: passes, residency, decisions, requests; expected values by hand."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ from sw_stack.elastic.tree import TreeShape
 from sw_stack.machines.catalogue import machine
 from sw_stack.machines.engine.workload import PassKind
 from sw_stack.models.catalogue import model
-from sw_stack.workloads.acceptance import PAPER_RANGE, acceptance_of, constant, measured
-from sw_stack.workloads.acceptance_export import export, width_exponents
-from sw_stack.workloads.datasets import DATASETS, EAGLE_LENGTHS, accept_length, chain_acceptance, dataset
+from sw_stack.workloads.acceptance import acceptance_of, constant
+from sw_stack.workloads.datasets import accept_length
 from sw_stack.workloads.generator import generate
 from sw_stack.workloads.generator_presets import preset
 from sw_stack.workloads.metrics import expected_unique, fits, target_efficiency
 from sw_stack.workloads.pass_work import MachinePredictor, kv_bytes_per_position
 from sw_stack.workloads.requests import Arrivals
-from sw_stack.workloads.routing_source import RoutingSource, coverage, expert_tokens, restricted
 from sw_stack.workloads.serving import Server
 from sw_stack.workloads.serving_types import Serving
 from sw_stack.workloads.trace import Trace
@@ -39,145 +37,6 @@ def server(traces, name=GPT, on="elmoe3d-4gb", timer=None, acceptance=None, **ch
     if acceptance is None and serving.method != "none":
         acceptance = acceptance_of(serving.method, name, "mt-bench")
     return Server(machine(on), model(name).architecture(), traces[name], acceptance, serving, timer)
-
-
-# --- acceptance ------------------------------------------------------------------------------------------------
-
-
-def test_accept_length_of_a_chain_by_hand():
-    """a = 1/2 over three positions: 1 + 1/2 + 1/4 + 1/8 tokens; the inverse gives 1/2 back; impossible ones refused."""
-    assert accept_length(0.5, 3) == 1.875
-    assert chain_acceptance(1.875, 3) == pytest.approx(0.5, abs=1e-10)
-    assert chain_acceptance(1.0, 7) == pytest.approx(0.0, abs=1e-6)
-    with pytest.raises(UserError, match=r"1 to 4, not 4\.5"):
-        chain_acceptance(4.5, 3)
-
-
-def test_published_lengths_come_back():
-    """At its own depth, an EAGLE head gives its published tokens per round: value, low and high."""
-    for (name, data), published in EAGLE_LENGTHS.items():
-        acceptance = acceptance_of("eagle", name, data)
-        assert (acceptance.kind, acceptance.assumed) == ("paper", False)
-        for corner in ("low", "nominal", "high"):
-            got = acceptance.tokens_per_round(TreeShape(published.depth), corner=corner)
-            assert got == pytest.approx(published.tokens.at(corner), abs=1e-6)
-
-
-def test_unpublished_pairs_are_marked():
-    """A model and data set without a publication, and any carried-over fit, are assumptions and say so."""
-    assert ("gpt-oss-20b", "alpaca") not in EAGLE_LENGTHS
-    for method, name in (("eagle", GPT), ("elastic", GPT), ("quant", "qwen3-30b-a3b"), ("slm", "glm-4.7-flash")):
-        acceptance = acceptance_of(method, name, "alpaca")
-        assert acceptance.assumed
-        assert "carried over" in acceptance.source
-    assert not acceptance_of("elastic", "elmoe-8m", "alpaca").assumed
-    with pytest.raises(UserError, match="drafts"):
-        acceptance_of("none", GPT, "alpaca")
-    with pytest.raises(UserError, match="did you mean gsm8k"):
-        dataset("gsm8")
-    assert list(DATASETS) == ["mt-bench", "gsm8k", "alpaca", "humaneval"]
-
-
-def test_acceptance_follows_the_measured_cells():
-    """Against cells of the study itself: .63 at .77 coverage and .91 at full coverage, first position, within .03."""
-    elastic = acceptance_of("elastic", "elmoe-8m", "alpaca")
-    assert elastic.by_position(TreeShape(1), 0.772)[0] == pytest.approx(0.632, abs=0.05)
-    assert elastic.by_position(TreeShape(1), 1.0)[0] == pytest.approx(0.912, abs=0.03)
-    quant = acceptance_of("quant", "elmoe-8m", "alpaca")
-    assert quant.by_position(TreeShape(1), 0.1)[0] == quant.by_position(TreeShape(1), 1.0)[0]  # uses every expert
-
-
-def test_acceptance_is_monotone_with_a_band():
-    """More router mass never lowers acceptance, low <= nominal <= high, wider trees accept more per level."""
-    elastic = acceptance_of("elastic", GPT, "gsm8k")
-    covered = np.linspace(0, 1, 21)
-    nominal = [elastic.by_position(TreeShape(1), c)[0] for c in covered]
-    assert (np.diff(nominal) >= -1e-9).all()
-    low, high = (np.array([elastic.by_position(TreeShape(1), c, k)[0] for c in covered]) for k in ("low", "high"))
-    assert (low <= nominal).all() and (nominal <= high).all() and (high - low > 0.05).any()
-    chain, tree = (elastic.by_position(TreeShape(2, w), 0.8) for w in (1, 4))
-    assert (tree > chain).all()
-    assert PAPER_RANGE[0] < np.mean(nominal[10:]) < PAPER_RANGE[1]
-    assert measured().fit.rows > 1000
-
-
-def test_width_exponent_by_hand():
-    """Acceptance 1/e in a chain and e^-1/2 with four nodes: 4^-g = 1/2, so g = 1/2."""
-    first, later = width_exponents({"5": [np.exp(-1)] * 5, "2x4": [np.exp(-0.5), np.exp(-1)]})
-    assert (first, later) == pytest.approx((0.5, 0.0))
-
-
-def test_export_takes_what_serving_needs():
-    """Chains of the methods with drafters, width exponents of all, the fit; incomplete or foreign files are refused."""
-    base = {"scheme": "augmented", "fraction": 0.5, "policy": "hot"}
-    cells = [
-        base | {"method": "elastic", "tree": "5", "acceptance_by_position": [0.5] * 5},
-        base | {"method": "slm", "tree": "5", "acceptance_by_position": [0.4] * 5},
-        base | {"method": "slm", "tree": "2x4", "acceptance_by_position": [0.4**0.5, 0.4]},
-        base | {"method": "slm", "tree": "8", "acceptance_by_position": [0.1] * 8, "fraction": 1.0},
-    ]
-    fit = {"schemes": ["int8"], "coefficients": [1], "resampled_coefficients": [[0.123456]], "rows": 1}
-    study = {"format": "elmoe3d-study", "provenance": {"seed": 0}, "cells": cells, "fit": fit}
-    found = export(study)
-    assert found["chains"] == {"slm": [0.4] * 5}
-    assert found["width"] == {"elastic": [0, 0], "slm": [0.5, 0.0]}
-    assert found["fit"]["resampled_coefficients"] == [[0.12346]]
-    with pytest.raises(UserError, match="a chain of 5 of slm"):
-        export(study | {"cells": cells[:1] + cells[2:]})
-    with pytest.raises(UserError, match="that elmoe3d study wrote"):
-        export({"format": "other"})
-
-
-# --- routing ---------------------------------------------------------------------------------------------------
-
-
-def small_trace(tokens: int = 6) -> Trace:
-    """Two sequences, one layer, top-2 of 4 experts: token t uses t % 4 and (t + 1) % 4."""
-    experts = np.array([[[t % 4, (t + 1) % 4]] for t in range(2 * tokens)], np.uint8)
-    return Trace(
-        experts=experts, offsets=np.array([0, tokens, 2 * tokens]), num_experts=4, model="m", source="s", licence="l"
-    )
-
-
-def test_cursor_walks_and_wraps():
-    """Tokens to come follow the newest one; a sequence wraps round within itself; a shorter model is refused."""
-    source = RoutingSource(small_trace(), 1, 4, 2, seed=0)
-    slots = np.arange(2)
-    first = source.choices(slots, np.arange(6)).reshape(2, 6, 2)
-    for sequence in first:
-        assert (np.diff(sequence[:, 0].astype(int)) % 4).tolist().count(1) >= 4  # one wrap at most
-    source.advance(slots, np.array([2, 0]))
-    again = source.choices(slots, np.arange(2)).reshape(2, 2, 2)
-    np.testing.assert_array_equal(again[0], first[0, 2:4])
-    np.testing.assert_array_equal(again[1], first[1, :2])
-    with pytest.raises(UserError, match="2 MoE layers of 4 experts, not 1 of 4"):
-        RoutingSource(small_trace(), 2, 4, 1, seed=0)
-
-
-def test_counts_and_coverage_by_hand():
-    """Three tokens on layers of four experts; -1 counts for nothing; coverage is the resident share of the mass."""
-    choices = np.array([[[0, 1], [2, 3]], [[0, 2], [3, -1]], [[0, 1], [-1, -1]]])
-    np.testing.assert_array_equal(expert_tokens(choices, 4), [[3, 2, 1, 0], [0, 0, 1, 2]])
-    mask = np.array([[True, False, False, False]])
-    assert coverage(np.array([[[0, 1]], [[2, 0]]]), np.array([0.75, 0.25]), mask) == pytest.approx(0.5)
-
-
-def test_restricted_choice_keeps_residents_and_never_repeats():
-    """Wanted residents stay in their slots, other slots take distinct residents, missing ones are empty."""
-    rng = np.random.default_rng(3)
-    choices = np.stack([rng.permuted(np.arange(16)[None].repeat(5, 0), axis=1)[:, :4] for _ in range(50)])
-    mask = rng.random((5, 16)) < 0.4
-    mask[0] = False
-    mask[1, 3:] = False  # three residents, fewer than k
-    mask[1, :3] = True
-    out = restricted(choices, mask, rng.random((5, 16)), rng)
-    for t in range(50):
-        for layer in range(5):
-            used = out[t, layer][out[t, layer] >= 0]
-            assert len(used) == min(4, mask[layer].sum()) == len(set(used))
-            assert mask[layer, used].all()
-            kept = mask[layer, choices[t, layer]]
-            np.testing.assert_array_equal(out[t, layer][kept], choices[t, layer][kept])
 
 
 # --- rounds ----------------------------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ from sw_stack.compiler.mapping import PER_PROJECTION
 from sw_stack.elastic.hb_share import HbShare
 from sw_stack.machines.engine.lowering import Work, lower
 from sw_stack.machines.engine.resources import FIELDS, NAMES, RESOURCES, Resource, critical_path
-from sw_stack.machines.engine.schedule import Rates, run
+from sw_stack.machines.engine.schedule import run
+from sw_stack.machines.engine.streams import Rates
 from sw_stack.machines.engine.workload import Pass
 from sw_stack.machines.machine import Machine
 from sw_stack.models.architectures import ModelConfig

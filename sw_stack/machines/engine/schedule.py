@@ -9,18 +9,14 @@ and results over the aggregation link. On machines that can, the product is comp
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
-from cycle_model.hb.transfer import ACT, IDLE, PRE, REF, REFRESHES, ROWS, BankShape, transfer
 from cycle_model.kernel_cache import njit
 from sw_stack.compiler.dispatch import BARRIER, BEGIN, Kernel
 from sw_stack.machines.engine.kernel_times import (
     ARRAY,
     BLOCKS,
     DONE_LAST,
-    EXTRA,
     FREE,
     FREE_LAST,
     PASSES,
@@ -32,6 +28,7 @@ from sw_stack.machines.engine.kernel_times import (
     WIDE,
 )
 from sw_stack.machines.engine.resources import CAUSE, NOTHING, RESOURCES, START_NS, Resource, note
+from sw_stack.machines.engine.streams import lpddr_stream, results, spread_over_banks
 from sw_stack.machines.engine.tile_stream import (
     ARRAY_END,
     BY_ARRAY,
@@ -40,36 +37,15 @@ from sw_stack.machines.engine.tile_stream import (
     EVENT_FIELDS,
     EVENTS,
     FROM_FAR,
-    HB_BUSY,
     LOAD_END,
     RESULT_FIELDS,
     TIME,
-    tile_stream,
+    on_banks,
 )
 
 _LPDDR, _STREAM, _HB, _ARRAY, _VECTOR, _AGGREGATION, _HOST, _NEAR, _GATHER = (int(r) for r in Resource)
 _HOST_KERNEL, _ATTENTION_KERNEL, _REFILL_KERNEL = int(Kernel.HOST), int(Kernel.ATTENTION), int(Kernel.REFILL)
 _BARRIER, _BEGIN = BARRIER, BEGIN
-
-
-class Rates(NamedTuple):
-    """Numbers of the machine; ``scale`` multiplies the durations on each resource (1 but in slack tests).
-
-    lpddr_turn_ns  from reads to writes and back
-    near_blocks  products in the memory keep LPDDR from serving reads
-    """
-
-    pes: int
-    lpddr_ns_per_byte: float
-    lpddr_switch_ns: float
-    lpddr_first_ns: float
-    lpddr_turn_ns: float
-    stream_ns_per_byte: float
-    aggregation_ns_per_byte: float
-    hop_ns: float
-    column_bytes: int
-    cycle_ns: float
-    near_blocks: bool
 
 
 @njit(cache=True)
@@ -196,7 +172,7 @@ def run(records, work, rates, clocks, shape, banks, scale, start_ns, acts, busy,
                 for k in range(taking):
                     p = (first_pe[i] + k) % pes
                     idle[p], idle_act[p] = end, act
-                end, act = _results(
+                end, act = results(
                     acts, i, out_bytes[i], rates, scale, free, free_act, gap, gap_act, busy, end, end, 1, act
                 )
                 finish[i], finish_act[i] = end, act
@@ -205,70 +181,16 @@ def run(records, work, rates, clocks, shape, banks, scale, start_ns, acts, busy,
                 end_of_all = max(end_of_all, end)
                 continue
 
-        # LPDDR and the stream link behind it, cut through. New keys and values are written before others are read.
-        far_start, far_end, far_act = 0.0, 0.0, NOTHING
-        if lpddr_bytes[i] > 0 or q.lpddr_written > 0:
-            begin, why = fetch, cause
-            if free[_LPDDR] >= begin:
-                begin, why = free[_LPDDR], free_act[_LPDDR]
-                first = 0.0
-            else:
-                first = rates.lpddr_first_ns
-            duration = lpddr_bytes[i] * rates.lpddr_ns_per_byte + extents[i] * rates.lpddr_switch_ns + first
-            if q.lpddr_written > 0:
-                duration += q.lpddr_written * rates.lpddr_ns_per_byte + q.pieces * rates.lpddr_switch_ns
-                duration += rates.lpddr_turn_ns
-            duration *= scale[_LPDDR]
-            end_of_all = max(end_of_all, begin + duration)
-            note(acts, i, _LPDDR, begin, begin, begin + duration, why)
-            busy[_LPDDR] += duration
-            free[_LPDDR], free_act[_LPDDR] = begin + duration, base + _LPDDR
-        if lpddr_bytes[i] > 0:
-            moved = lpddr_bytes[i] * rates.stream_ns_per_byte * scale[_STREAM]
-            busy[_STREAM] += moved
-            link_start, link_why = begin, base + _LPDDR
-            if free[_STREAM] > link_start:
-                link_start, link_why = free[_STREAM], free_act[_STREAM]
-            link_end = link_start + moved
-            link_begin = link_start
-            if begin + duration + rates.hop_ns * scale[_STREAM] > link_end:
-                link_end = begin + duration + rates.hop_ns * scale[_STREAM]
-                link_begin, link_why = begin + duration, base + _LPDDR
-            note(acts, i, _STREAM, link_start, link_begin, link_end, link_why)
-            free[_STREAM], free_act[_STREAM] = link_end, base + _STREAM
-            far_start, far_end, far_act = begin, link_end, base + _STREAM
-
-        # Keys, values and refill are spread over all HB banks, new positions go round them.
+        far_start, far_end, far_act, last_end = lpddr_stream(
+            acts, i, q, lpddr_bytes[i], extents[i], fetch, cause, rates, scale, free, free_act, busy
+        )
+        end_of_all = max(end_of_all, last_end)
         near_end = 0.0
         if units[i] == 0 and (hb_bytes[i] > 0 or q.hb_written > 0):
-            near_start, near_begin, near_cause, last_end = 0.0, 0.0, NOTHING, 0.0
-            for p in range(pes):
-                positions = q.tokens // pes + (p < q.tokens % pes) if q.hb_written > 0 else 0
-                if hb_bytes[i] == 0.0 and positions == 0:
-                    continue
-                begin, why = ready, cause
-                if banks[p, IDLE] * cycle > begin:
-                    begin, why = banks[p, IDLE] * cycle, free_act[_HB]
-                at = int(np.ceil(begin / cycle))
-                done = at
-                if positions > 0:
-                    columns = int(np.ceil(positions * (q.hb_written / q.tokens) / rates.column_bytes))
-                    rows = min(positions, q.pieces)  # a bank's positions of one sequence follow each other
-                    place = BankShape((columns + rows - 1) // rows, shape.postpone, shape.capture_stages)
-                    done = transfer(clocks, place, banks[p], at, 0, columns, True)
-                if hb_bytes[i] > 0:
-                    columns = int(np.ceil(hb_bytes[i] / pes / rates.column_bytes - 1e-6))  # shares are rounded
-                    done = transfer(clocks, shape, banks[p], at, 0, max(1, columns), is_refill)
-                duration = (done * cycle - begin) * scale[_HB]
-                busy[_HB] += duration / pes
-                last_end = max(last_end, begin + duration)
-                if hb_bytes[i] > 0 and begin + duration > near_end:
-                    near_start, near_begin, near_end, near_cause = begin, begin, begin + duration, why
-            if hb_bytes[i] > 0:
-                note(acts, i, _HB, near_start, near_begin, near_end, near_cause)
-                free_act[_HB] = base + _HB
+            near_end, last_end = spread_over_banks(
+                acts, i, q, hb_bytes[i], is_refill, ready, cause, clocks, shape, banks, rates, scale, free_act, busy
+            )
             end_of_all = max(end_of_all, last_end)
-
         if is_refill:
             end_of_all = max(end_of_all, max(near_end, far_end))
             finish[i], finish_act[i] = ready, cause
@@ -294,7 +216,7 @@ def run(records, work, rates, clocks, shape, banks, scale, start_ns, acts, busy,
 
         drain = (row[DONE_LAST] - row[FREE_LAST]) * cycle * scale[_ARRAY]
         if hb_bytes[i] > 0:
-            _on_banks(
+            on_banks(
                 clocks, shape, banks, row, fetch / cycle, overhead / cycle, first_pe[i], whole, rest,
                 far_start / cycle, far_end / cycle, factors, events, result, slowest, busy, cycle,
             )  # fmt: skip
@@ -343,7 +265,7 @@ def run(records, work, rates, clocks, shape, banks, scale, start_ns, acts, busy,
         # A projection stores its results tile by tile; an exchange has none before it ends.
         parts = 1 if q.activated else waves * row[PASSES]
         early = end - (end - opened) * (1 - 1 / parts)
-        end, act = _results(
+        end, act = results(
             acts, i, out_bytes[i], rates, scale, free, free_act, gap, gap_act, busy, early, end, parts, base + _VECTOR
         )
         for k in range(taking):
@@ -354,69 +276,3 @@ def run(records, work, rates, clocks, shape, banks, scale, start_ns, acts, busy,
             latest, latest_act = end, act
         end_of_all = max(end_of_all, end)
     return end_of_all
-
-
-@njit(inline="always")
-def _on_banks(
-    clocks, shape, banks, row, start, overhead, first_pe, whole, rest, far_start, far_end, factors, events, result,
-    slowest, busy, cycle,
-):  # fmt: skip
-    """Tiles of a product on every PE, in cycles; ``slowest`` is the result of the PE that ends last.
-
-    PEs with as many units whose banks are in the same state, as far as a transfer can tell, do the same.
-    """
-    pes = len(banks)
-    slowest[TIME] = -1.0
-    asked = int(start) + 1
-    edge = asked * clocks.tick_den // clocks.tick_num
-    like = np.full((2, 4), -1, np.int64)  # PE, refreshes, gate, idle of the latest PE with one unit more, without
-    grown = np.zeros((2, 2))  # rows opened, cycles of loads there
-    for k in range(pes if whole > 0 else rest):
-        p = (first_pe + k) % pes
-        kind = 0 if k < rest else 1
-        bank = banks[p]
-        gate = max(max(bank[PRE] + clocks.nRP, bank[ACT] + clocks.nRC), bank[REF] + clocks.nRFC)
-        idle = bank[IDLE]
-        if gate <= edge and idle <= asked and (bank[REFRESHES] + 1) * clocks.nREFI > edge + 1:
-            gate, idle = -1, -1
-        if like[kind, 0] >= 0 and (like[kind, 1], like[kind, 2], like[kind, 3]) == (bank[REFRESHES], gate, idle):
-            rows = bank[ROWS]
-            bank[:] = banks[like[kind, 0]]
-            bank[ROWS] = rows + grown[kind, 0]
-            busy[_HB] += grown[kind, 1] * cycle / pes
-            continue
-        like[kind, 0], like[kind, 1], like[kind, 2], like[kind, 3] = p, bank[REFRESHES], gate, idle
-        rows, mine = bank[ROWS], whole + (kind == 0)
-        step = 0.0
-        if far_end > 0 and row[EXTRA] == 0:
-            step = (far_end - far_start) / (mine * row[PASSES] * row[TILES] * row[BLOCKS])
-        tile_stream(clocks, shape, bank, row, start, overhead, mine, far_start, step, factors, events, result)
-        grown[kind, 0], grown[kind, 1] = bank[ROWS] - rows, result[HB_BUSY]
-        busy[_HB] += result[HB_BUSY] * cycle / pes
-        if result[TIME] > slowest[TIME]:
-            slowest[:] = result
-
-
-@njit(inline="always")
-def _results(acts, i, size, rates, scale, free, free_act, gap, gap_act, busy, early, end, parts, act):
-    """Results over the aggregation link in ``parts``, the first from ``early`` on, the last from ``end``.
-
-    The time before them stays open for activations of later records.
-    """
-    if size > 0:
-        start = early
-        if free[_AGGREGATION] > early:
-            start = free[_AGGREGATION]
-        else:
-            gap[0], gap[1], gap_act[0] = free[_AGGREGATION], early, free_act[_AGGREGATION]
-        duration = (size * rates.aggregation_ns_per_byte + rates.hop_ns) * scale[_AGGREGATION]
-        begin, why = end, act
-        end += duration / parts
-        if start + duration > end:
-            begin, end = start, start + duration
-            why = free_act[_AGGREGATION] if start > early else act
-        act = i * RESOURCES + _AGGREGATION
-        note(acts, i, _AGGREGATION, start, begin, end, why)
-        busy[_AGGREGATION] += duration
-        free[_AGGREGATION], free_act[_AGGREGATION] = end, act
-    return end, act

@@ -10,7 +10,9 @@ critical chain consists of, so that the end says how much of it was HB, array an
 
 from __future__ import annotations
 
-from cycle_model.hb.transfer import transfer
+import numpy as np
+
+from cycle_model.hb.transfer import ACT, IDLE, PRE, REF, REFRESHES, ROWS, transfer
 from cycle_model.kernel_cache import njit
 from sw_stack.machines.engine.kernel_times import (
     BLOCKS,
@@ -33,7 +35,9 @@ from sw_stack.machines.engine.kernel_times import (
     UNIT,
     WIDE,
 )
+from sw_stack.machines.engine.resources import Resource
 
+_HB = int(Resource.HB)
 TIME, BY_HB, BY_ARRAY, BY_VECTOR, FROM_FAR, EVENT_FIELDS = range(6)
 """Of an event and of a result: when, how much of its chain was HB, array and vector unit, whether LPDDR began it."""
 HB_BUSY, ARRAY_END, LOAD_END, RESULT_FIELDS = range(EVENT_FIELDS, EVENT_FIELDS + 4)
@@ -141,3 +145,44 @@ def tile_stream(clocks, shape, bank, row, start, overhead, mine, far_from, far_s
     result[HB_BUSY] = hb_busy
     result[ARRAY_END] = events[_FREE, TIME]
     result[LOAD_END] = events[_LOADED, TIME]
+
+
+@njit(inline="always")
+def on_banks(
+    clocks, shape, banks, row, start, overhead, first_pe, whole, rest, far_start, far_end, factors, events, result,
+    slowest, busy, cycle,
+):  # fmt: skip
+    """Tiles of a product on every PE, in cycles; ``slowest`` is the result of the PE that ends last.
+
+    PEs with as many units whose banks are in the same state, as far as a transfer can tell, do the same.
+    """
+    pes = len(banks)
+    slowest[TIME] = -1.0
+    asked = int(start) + 1
+    edge = asked * clocks.tick_den // clocks.tick_num
+    like = np.full((2, 4), -1, np.int64)  # PE, refreshes, gate, idle of the latest PE with one unit more, without
+    grown = np.zeros((2, 2))  # rows opened, cycles of loads there
+    for k in range(pes if whole > 0 else rest):
+        p = (first_pe + k) % pes
+        kind = 0 if k < rest else 1
+        bank = banks[p]
+        gate = max(max(bank[PRE] + clocks.nRP, bank[ACT] + clocks.nRC), bank[REF] + clocks.nRFC)
+        idle = bank[IDLE]
+        if gate <= edge and idle <= asked and (bank[REFRESHES] + 1) * clocks.nREFI > edge + 1:
+            gate, idle = -1, -1
+        if like[kind, 0] >= 0 and (like[kind, 1], like[kind, 2], like[kind, 3]) == (bank[REFRESHES], gate, idle):
+            rows = bank[ROWS]
+            bank[:] = banks[like[kind, 0]]
+            bank[ROWS] = rows + grown[kind, 0]
+            busy[_HB] += grown[kind, 1] * cycle / pes
+            continue
+        like[kind, 0], like[kind, 1], like[kind, 2], like[kind, 3] = p, bank[REFRESHES], gate, idle
+        rows, mine = bank[ROWS], whole + (kind == 0)
+        step = 0.0
+        if far_end > 0 and row[EXTRA] == 0:
+            step = (far_end - far_start) / (mine * row[PASSES] * row[TILES] * row[BLOCKS])
+        tile_stream(clocks, shape, bank, row, start, overhead, mine, far_start, step, factors, events, result)
+        grown[kind, 0], grown[kind, 1] = bank[ROWS] - rows, result[HB_BUSY]
+        busy[_HB] += result[HB_BUSY] * cycle / pes
+        if result[TIME] > slowest[TIME]:
+            slowest[:] = result
