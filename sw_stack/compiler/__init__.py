@@ -1,1 +1,1 @@
-"""From a model and a machine to a program: placement of weights, later graph, sharding, tiling and emission."""
+"""From a model, a machine and a pass to the dispatch stream (`compile.py` lists the passes), and to PE programs."""

@@ -1,8 +1,11 @@
-"""Lowering: experts of a layer on the tokens that chose them, to a program for one PE.
+"""Lowering: feed-forward networks on tokens, to kernels of one PE: experts of a layer, dense and shared networks.
 
 The PE computes its share of every projection's outputs; K is never split. Alone (share 1 of 1) it requantises into AV;
 with others it exchanges row maxima and INT8 pieces over the aggregation link, and what the others send is computed
 here with `cycle_model.numerics`, as a host that knows the whole layer would.
+
+    experts           clear, then for each expert gate_up, requantize or exchange, down; then finish or send
+    dense and shared  gate_up, requantize or exchange, down_send, for R tokens at a time
 """
 
 from __future__ import annotations
@@ -18,14 +21,18 @@ from cycle_model.numerics import Mxfp4Weights, QuantizedActivations, project, qu
 from hw.errors import UserError
 from hw.isa.program import PeProgram
 from hw.params import ChipParams
-from sw_stack.compiler.builder import ProgramBuilder, Weights, kernel_for, tiles_of
+from sw_stack.compiler.builder import Column, ProgramBuilder, Weights, kernel_for, tiles_of
 from sw_stack.compiler.kernels.expert import ExpertLayout
+from sw_stack.compiler.kernels.projection import TileKernel
 from sw_stack.compiler.tiles import KBlocks, activation_words, scalar_word, tile_rows
 
 
 @dataclass(frozen=True)
 class Expert:
-    """Weights of one expert: gate and up [outputs, hidden], down [hidden, outputs]; biases float32 or None."""
+    """Weights of one expert, or of a dense or shared network.
+
+    gate and up [outputs, hidden], down [hidden, outputs]; biases float32 or None
+    """
 
     gate: Weights
     up: Weights
@@ -39,7 +46,7 @@ class Expert:
 class ExpertWork:
     """``expert`` number ``number`` on ``tokens`` (at most R of them) with their combination weights, float32.
 
-    tier  "hb": the MSB (or only) slice is in HB; "stream": everything comes over the stream link
+    tier  "hb": the MSB (or only) slice is in HB; "bank": both slices; "stream": everything comes over the stream link
     """
 
     number: int
@@ -78,20 +85,34 @@ def expert_ffn_program(
     share: Share = ALONE,
     layer: int = 0,
 ) -> PeProgram:
-    """Experts of one layer and their combination, with residual, on one PE.
+    """A program of `add_experts` alone; x float32 [tokens, hidden] is quantised here per token."""
+    build = ProgramBuilder(chip)
+    add_experts(build, work, quantize_activations(x), residual, mode=mode, clamp=clamp, share=share, layer=layer)
+    return build.program()
+
+
+def add_experts(
+    build: ProgramBuilder,
+    work: Sequence[ExpertWork],
+    activations: QuantizedActivations,
+    residual: np.ndarray | None,
+    *,
+    mode: str,
+    clamp: tuple[float, float] | None,
+    share: Share,
+    layer: int,
+) -> None:
+    """Experts of one layer and their combination on one PE.
 
     Parameters
     ----------
     work : in ascending expert number; an expert with more than R tokens comes several times
-    x : float32 [tokens, hidden], quantised here per token
-    residual : float32 [tokens, hidden]
+    residual : float32 [tokens, hidden] that is added to the combination; None: nothing is
     mode : full, draft or mxfp4
     clamp : (limit, alpha) of the clamped SwiGLU
 
-    Returns
-    -------
-    A program whose last words out are the rows of residual + combination, tile by tile of this PE's outputs, in each
-    R tokens by R tokens; `read_rows` undoes that.
+    The last words out are the rows of the combination, tile by tile of this PE's outputs, in each R tokens by R tokens;
+    `read_rows` undoes that.
 
     Raises
     ------
@@ -101,19 +122,12 @@ def expert_ffn_program(
     numbers = [item.number for item in work]
     if not work or numbers != sorted(numbers):
         raise UserError(f"experts must be one or more in ascending order, not {numbers}")
+    chip = build.chip
     rows, columns = chip.array.rows, chip.array.columns
-    tokens, hidden = x.shape
+    tokens, hidden = activations.q.shape
     first = work[0].expert
-    outputs = (first.gate.codes if isinstance(first.gate, Mxfp4Weights) else first.gate.msb_codes).shape[0]
-    if hidden % 32 or outputs % 32:
-        raise UserError(f"expert sizes must be multiples of 32, not {hidden} and {outputs}")
-    activations = quantize_activations(x)
+    inner, outer = _shares(chip, first, share)
     token_rows = -(-tokens // rows) * rows
-    inner, outer = share.of(outputs, 32), share.of(hidden, columns)
-    if share.count > min(outputs // 32, hidden // columns):
-        raise UserError(
-            f"PEs must be at most {min(outputs // 32, hidden // columns)} for this expert, not {share.count}"
-        )
     layout = ExpertLayout(
         chip,
         (inner.stop - inner.start) // columns,
@@ -122,109 +136,187 @@ def expert_ffn_program(
         first.gate_bias is not None,
         clamp,
     )
-    build = ProgramBuilder(chip)
-    build.call("clear", layout.clear(), [layout.hidden_tiles * token_rows // rows])
+    registers = [layout.hidden_tiles * token_rows // rows]
+    build.call("clear", layout.clear(), registers)
     build.aggregation += [0] * rows
     for item in work:
-        _expert(build, layout, item, activations, mode, share, (inner, outer), layer)
-    build.call("finish", layout.finish(), [layout.hidden_tiles * token_rows // rows])
+        q = _gathered(chip, activations, item.tokens)
+        kernel, blocks = _inner(build, layout, item, q, mode, share, inner, layer)
+        descriptor = _down_weights(build, item.expert, kernel, blocks, outer)
+        build.call(
+            f"down_{kernel.name}",
+            layout.down(kernel),
+            [layout.hidden_tiles, descriptor, *blocks.registers, len(item.tokens)],
+        )
+    if residual is None:
+        build.call("send", layout.send(), registers)
+        return
+    build.call("finish", layout.finish(), registers)
     padded = np.zeros((token_rows, hidden), np.float32)
     padded[:tokens] = residual
     build.aggregation += tile_rows(chip, padded[:, outer])
-    return build.program()
 
 
-def _expert(
+def add_network(
+    build: ProgramBuilder,
+    network: Expert,
+    activations: QuantizedActivations,
+    *,
+    mode: str,
+    tier: str,
+    share: Share,
+    layer: int,
+) -> None:
+    """A dense or shared network on all tokens, R at a time, on one PE.
+
+    Words out: of every R tokens first the maxima and pieces that the PE sends where it is not alone, then tile by tile
+    of its outputs R rows of C; `read_network` takes the rows.
+    """
+    chip = build.chip
+    rows, columns = chip.array.rows, chip.array.columns
+    inner, outer = _shares(chip, network, share)
+    biased = network.gate_bias is not None
+    layout = ExpertLayout(chip, (inner.stop - inner.start) // columns, 0, rows, biased, None)
+    for start in range(0, len(activations.q), rows):
+        tokens = list(range(start, min(start + rows, len(activations.q))))
+        item = ExpertWork(0, network, tier, range(len(tokens)), np.ones(len(tokens), np.float32))
+        q = _gathered(chip, activations, tokens)
+        kernel, blocks = _inner(build, layout, item, q, mode, share, inner, layer)
+        descriptor = _down_weights(build, network, kernel, blocks, outer)
+        tiles = (outer.stop - outer.start) // columns
+        build.call(f"down_send_{kernel.name}", layout.down_send(kernel), [tiles, descriptor, *blocks.registers])
+
+
+def _shares(chip: ChipParams, expert: Expert, share: Share) -> tuple[slice, slice]:
+    """This PE's outputs of gate and up, and of down."""
+    outputs, hidden = _outputs(expert.gate), _outputs(expert.down)
+    if hidden % 32 or outputs % 32:
+        raise UserError(f"expert sizes must be multiples of 32, not {hidden} and {outputs}")
+    most = min(outputs // 32, hidden // chip.array.columns)
+    if share.count > most:
+        raise UserError(f"PEs must be at most {most} for this expert, not {share.count}")
+    return share.of(outputs, 32), share.of(hidden, chip.array.columns)
+
+
+def _outputs(weights: Weights) -> int:
+    return len(weights.codes if isinstance(weights, Mxfp4Weights) else weights.msb_codes)
+
+
+def _gathered(chip: ChipParams, activations: QuantizedActivations, tokens: Sequence[int]) -> QuantizedActivations:
+    """R rows: those of ``tokens``, then zeros."""
+    rows, chosen = chip.array.rows, list(tokens)
+    if not 1 <= len(chosen) <= rows:
+        raise UserError(f"tokens of an expert must be 1 to {rows} (chip {chip.name}), not {len(chosen)}")
+    q = np.zeros((rows, activations.q.shape[1]), np.int8)
+    scales = np.zeros(rows, np.float32)
+    q[: len(chosen)], scales[: len(chosen)] = activations.q[chosen], activations.scales[chosen]
+    return QuantizedActivations(q, scales)
+
+
+def _padded(chip: ChipParams, values: Sequence, dtype: type) -> np.ndarray:
+    row = np.zeros(chip.array.rows, dtype)
+    row[: len(values)] = values
+    return row
+
+
+def _inner(
     build: ProgramBuilder,
     layout: ExpertLayout,
     item: ExpertWork,
     activations: QuantizedActivations,
     mode: str,
     share: Share,
-    outputs: tuple[slice, slice],
+    inner: slice,
     layer: int,
-) -> None:
+) -> tuple[TileKernel, KBlocks]:
+    """Gate and up of R tokens, and their product requantised; the kernel of the down projection and its K blocks."""
     chip, expert = build.chip, item.expert
     rows, columns = chip.array.rows, chip.array.columns
-    inner, outer = outputs
-    chosen = list(item.tokens)
-    if not 1 <= len(chosen) <= rows:
-        raise UserError(f"tokens of an expert must be 1 to {rows} (chip {chip.name}), not {len(chosen)}")
-    q = np.zeros((rows, activations.q.shape[1]), np.int8)
-    q[: len(chosen)] = activations.q[chosen]
-    scales = np.zeros(rows, np.float32)
-    scales[: len(chosen)] = activations.scales[chosen]
-    weights = np.zeros(rows, np.float32)
-    weights[: len(chosen)] = item.weights
-    places = np.zeros(rows, np.uint32)
-    places[: len(chosen)] = chosen
-
-    # Gate and up.
-    groups = q.shape[1] // 32
+    groups = activations.q.shape[1] // 32
     wide = groups > chip.pe.al_groups
     kernel = kernel_for(chip, mode, item.tier, groups, "AL", chip.pe.al_groups // 2 if wide else None)
     blocks = KBlocks(groups, kernel.k_block)
-    descriptor = build.describe() if item.tier == "hb" else 0
-    words = activation_words(chip, q, kernel.k_block)
-    scalars = [scalar_word(chip, s) for s in (scales, np.zeros(rows, np.float32), weights, places)]
+    words = activation_words(chip, activations.q, kernel.k_block)
+    rows_in = (
+        activations.scales,
+        np.zeros(rows, np.float32),
+        _padded(chip, item.weights, np.float32),
+        _padded(chip, item.tokens, np.uint32),
+    )
+    scalars = [scalar_word(chip, row) for row in rows_in]
     build.aggregation += scalars if wide else words + scalars
     name, text, at_once = f"gate_up_{kernel.name}", layout.gate_up, 1
     if wide:
         at_once = kernel.tiles_at_once(layout.product_tiles)
         name = f"gate_up_wide_{kernel.name}_{at_once}"
         text = functools.partial(layout.gate_up_wide, tiles=at_once)
-    tiles = tiles_of(inner, columns)
+    tiles, calls = tiles_of(inner, columns), []
     for start in range(0, len(tiles), at_once):
         part = tiles[start : start + at_once]
         if wide:
             build.aggregation += words
         members = [(matrix, tile) for tile in part for matrix in (expert.gate, expert.up)]
-        for side_by_side in [members] if wide else [[member] for member in members]:
-            build.tiles(kernel, blocks, side_by_side)
+        calls += [members] if wide else [[member] for member in members]
         for tile in part:
             for bias in (expert.gate_bias, expert.up_bias):
                 if bias is not None:
                     build.aggregation.append(scalar_word(chip, bias[tile].astype(np.float32)))
+    descriptor = build.weights(kernel, blocks, calls)
     build.call(
         name,
         text(kernel),
         [layout.product_tiles // at_once, descriptor, *blocks.registers, len(words), item.number, layer],
     )
-
-    # Requantise, alone or with the other PEs.
+    space = "AV"
     if share.count == 1:
         build.call("requantize", layout.requantize(), [layout.product_tiles * rows])
-        space = "AV"
     else:
-        product = _products(expert, QuantizedActivations(q, scales), mode, layout.clamp)
-        others = [Share(i, share.count).of(product.shape[1], 32) for i in range(share.count) if i != share.index]
-        maxima = [np.abs(product[:, part]).max(axis=1, initial=0).astype(np.float32) for part in others]
-        whole = quantize_activations(product).q
-        own = (inner.stop - inner.start) // 32
-        group_words = 8 * rows // columns
-        if own * group_words > chip.pe.xm_words:
-            raise UserError(f"share must fit XM, {chip.pe.xm_words} words (chip {chip.name}), not {own * group_words}")
-        build.aggregation += [scalar_word(chip, maximum) for maximum in maxima]
-        gathered = activation_words(chip, whole, whole.shape[1] // 32)
-        build.aggregation += gathered
-        registers = [layout.product_tiles * rows, len(others), own * group_words, len(gathered)]
-        build.call("exchange", layout.exchange(), registers)
+        _exchange(build, layout, expert, activations, mode, share, inner)
         space = "AL"
-
-    # Down and combination.
-    groups = len(expert.down.exponents[0] if isinstance(expert.down, Mxfp4Weights) else expert.down.scales[0])
+    groups = -(-_outputs(expert.gate) // 32)
     kernel = kernel_for(chip, mode, item.tier, groups, space)
-    blocks = KBlocks(groups, kernel.k_block)
-    descriptor = build.describe() if item.tier == "hb" else 0
-    for tile in tiles_of(outer, columns):
-        build.tiles(kernel, blocks, [(expert.down, tile)])
-        if expert.down_bias is not None:
-            build.aggregation.append(scalar_word(chip, expert.down_bias[tile].astype(np.float32)))
-    build.call(
-        f"down_{kernel.name}",
-        layout.down(kernel),
-        [layout.hidden_tiles, descriptor, *blocks.registers, len(chosen)],
-    )
+    return kernel, KBlocks(groups, kernel.k_block)
+
+
+def _exchange(
+    build: ProgramBuilder,
+    layout: ExpertLayout,
+    expert: Expert,
+    activations: QuantizedActivations,
+    mode: str,
+    share: Share,
+    inner: slice,
+) -> None:
+    """Requantise with the other PEs: own maxima and pieces out, the others' maxima and the whole rows in."""
+    chip = build.chip
+    product = _products(expert, activations, mode, layout.clamp)
+    others = [Share(i, share.count).of(product.shape[1], 32) for i in range(share.count) if i != share.index]
+    maxima = [np.abs(product[:, part]).max(axis=1, initial=0).astype(np.float32) for part in others]
+    whole = quantize_activations(product).q
+    pieces = _piece_words(chip, inner)
+    if pieces > chip.pe.xm_words:
+        raise UserError(f"share must fit XM, {chip.pe.xm_words} words (chip {chip.name}), not {pieces}")
+    build.aggregation += [scalar_word(chip, maximum) for maximum in maxima]
+    gathered = activation_words(chip, whole, whole.shape[1] // 32)
+    build.aggregation += gathered
+    registers = [layout.product_tiles * chip.array.rows, len(others), pieces, len(gathered)]
+    build.call("exchange", layout.exchange(), registers)
+
+
+def _piece_words(chip: ChipParams, inner: slice) -> int:
+    """Words of a PE's INT8 pieces of R rows."""
+    return (inner.stop - inner.start) // 32 * (8 * chip.array.rows // chip.array.columns)
+
+
+def _down_weights(
+    build: ProgramBuilder, expert: Expert, kernel: TileKernel, blocks: KBlocks, outer: slice
+) -> Column | int:
+    """Weights and biases of this PE's down tiles; what the descriptor register is to hold."""
+    chip = build.chip
+    tiles = tiles_of(outer, chip.array.columns)
+    if expert.down_bias is not None:
+        build.aggregation += [scalar_word(chip, expert.down_bias[tile].astype(np.float32)) for tile in tiles]
+    return build.weights(kernel, blocks, [[(expert.down, tile)] for tile in tiles])
 
 
 def _products(
@@ -242,6 +334,21 @@ def _products(
         else:
             clamped_swiglu_row(row, np.float32(clamp[1]), np.float32(clamp[0]), out)
     return product
+
+
+def read_network(chip: ChipParams, words: Sequence[int], network: Expert, tokens: int, share: Share) -> np.ndarray:
+    """float32 [tokens, outputs of this PE] of the words that `add_network` makes a PE send."""
+    rows = chip.array.rows
+    inner, outer = _shares(chip, network, share)
+    outputs = outer.stop - outer.start
+    before = 0 if share.count == 1 else 1 + _piece_words(chip, inner)
+    after = rows * outputs // chip.array.columns
+    out = np.empty((tokens, outputs), np.float32)
+    for start in range(0, tokens, rows):
+        at = start // rows * (before + after) + before
+        here = min(rows, tokens - start)
+        out[start : start + here] = read_rows(chip, words[at : at + after], here, outputs)
+    return out
 
 
 def read_rows(chip: ChipParams, words: Sequence[int], tokens: int, outputs: int) -> np.ndarray:

@@ -13,7 +13,7 @@ node attends to its own root path in position order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -90,12 +90,7 @@ class Runtime:
             for i, segment in enumerate(segments):
                 if segment.inputs is not None:
                     x[batch.first[i] : batch.first[i + 1]] = segment.inputs
-            records: list[LayerRouting] = []
-            for index in range(self.config.layers):
-                weights = self.model.layer(index)
-                self._attention(index, weights, batch, x, precision)
-                self._feed_forward(index, weights, x, precision, resident[index], records)
-            result = self._logits(x, batch, logits, precision)
+            result, records = self._layers(batch, x, precision, resident, logits)
         except BaseException:
             for segment, node in zip(segments, batch.nodes, strict=True):
                 segment.cache.truncate(node)
@@ -140,22 +135,58 @@ class Runtime:
             raise UserError(f"token ids must be 0 to {self.config.vocab - 1}, not {int(tokens[wrong][0])}")
         return tokens
 
+    def _layers(
+        self, batch: Batch, x: np.ndarray, precision: Precision, resident: np.ndarray, which: str
+    ) -> tuple[np.ndarray, list[LayerRouting]]:
+        """Everything behind the embedding; x becomes the last layer's output. Logits of ``which``, and the routing."""
+        records: list[LayerRouting] = []
+        for index in range(self.config.layers):
+            weights = self.model.layer(index)
+            self._attention(index, weights, batch, x, precision)
+            self._feed_forward(index, weights, x, precision, resident[index], records)
+        if which == "none":
+            return np.empty((0, self.config.vocab), np.float32), records
+        return self.logits(x[self._head_rows(batch, which)], precision), records
+
+    @staticmethod
+    def _head_rows(batch: Batch, which: str) -> np.ndarray | slice:
+        """Rows that go through the output matrix: "all", or the "last" of each segment."""
+        return slice(None) if which == "all" else batch.first[1:] - 1
+
     def _attention(self, index: int, weights: LayerWeights, batch: Batch, x: np.ndarray, precision: Precision) -> None:
         """x += o(attention(norm(x)))."""
-        a, where = self.config.attention, f"attention of layer {index}"
-        normed = self._kernels.norm(x, weights.attention_norm, self._eps)
-        first = self._kernels.project(weights.first, precision.attention, normed, where)
-        if isinstance(a, GqaConfig):
-            queries = self._gqa_heads(index, weights, batch, first, a)
-        else:
-            queries = self._mla_heads(index, weights, batch, first, a, precision)
+
+        def project(stack: ProjectionStack, rows: np.ndarray) -> np.ndarray:
+            return self._kernels.project(stack, precision.attention, rows, f"attention of layer {index}")
+
+        def expanded(i: int) -> np.ndarray:
+            return self._expanded(index, weights, batch.segments[i].cache, precision)
+
+        first = project(weights.first, self._kernels.norm(x, weights.attention_norm, self._eps))
+        queries = first
+        if weights.query_up is not None:
+            queries = project(weights.query_up, self._query_norm(weights, first))
+        queries = self._heads(index, weights, batch, first, queries)
+        mixed = self._attend(index, weights, batch, queries, expanded)
+        rows.add_rows(x, project(weights.output, mixed))
+
+    def _attend(
+        self,
+        index: int,
+        weights: LayerWeights,
+        batch: Batch,
+        queries: np.ndarray,
+        expanded: Callable[[int], np.ndarray],
+    ) -> np.ndarray:
+        """Attention core of all sequences, float32 [n, heads x value size]; ``expanded``: see `_stored_heads`."""
+        a = self.config.attention
         value_dim = a.head_dim if isinstance(a, GqaConfig) else a.value_dim
-        mixed = np.empty((len(x), a.heads, value_dim), np.float32)
+        mixed = np.empty((len(queries), a.heads, value_dim), np.float32)
         scale, window = np.float32(a.softmax_scale), self.config.windows[index] or 0
 
         def sequence(i: int) -> None:
             begin, end = batch.first[i], batch.first[i + 1]
-            keys, values = self._stored_heads(index, weights, batch.segments[i].cache, precision)
+            keys, values = self._stored_heads(index, batch.segments[i].cache, lambda: expanded(i))
             attend(
                 queries[begin:end], scale, keys.data, keys.scales, values.data, values.scales, batch.committed[i],
                 batch.paths[i], batch.positions[begin:end] + 1, window, weights.sinks, 0, end - begin,
@@ -168,15 +199,23 @@ class Runtime:
         else:  # projecting the cached latents is split over threads itself; a thread must not wait for its own pool
             for i in range(len(batch.segments)):
                 sequence(i)
-        mixed = mixed.reshape(len(x), -1)
-        rows.add_rows(
-            x, self._kernels.project(weights.output, precision.attention, mixed, f"attention of layer {index}")
-        )
+        return mixed.reshape(len(queries), -1)
+
+    def _heads(
+        self, index: int, weights: LayerWeights, batch: Batch, first: np.ndarray, queries: np.ndarray
+    ) -> np.ndarray:
+        """Queries float32 [n, heads, d], normed and rotated; keys and values go to the caches.
+
+        ``first`` is what the first projection gave, ``queries`` the same or, with a latent query, the second one's.
+        """
+        a = self.config.attention
+        if isinstance(a, GqaConfig):
+            return self._gqa_heads(index, weights, batch, first, a)
+        return self._mla_heads(index, weights, batch, first, queries, a)
 
     def _gqa_heads(
         self, index: int, weights: LayerWeights, batch: Batch, first: np.ndarray, a: GqaConfig
     ) -> np.ndarray:
-        """Queries float32 [n, heads, d]; keys and values go to the caches."""
         n, narrow = len(first), a.kv_heads * a.head_dim
         queries = np.ascontiguousarray(first[:, : a.query_size]).reshape(n, a.heads, a.head_dim)
         keys = np.ascontiguousarray(first[:, a.query_size : a.query_size + narrow]).reshape(n, a.kv_heads, a.head_dim)
@@ -193,20 +232,14 @@ class Runtime:
         weights: LayerWeights,
         batch: Batch,
         first: np.ndarray,
+        queries: np.ndarray,
         a: MlaConfig,
-        precision: Precision,
     ) -> np.ndarray:
-        """Queries float32 [n, heads, d]; latent and rope key go to the caches."""
+        """Of the caches: latent and rope key."""
         n = len(first)
         split = first.shape[1] - a.kv_rank - a.rope_dim
-        queries = np.ascontiguousarray(first[:, :split])
+        queries = np.ascontiguousarray(queries[:, : a.query_size]).reshape(n, a.heads, a.head_dim)
         eps = np.float32(MLA_LATENT_NORM_EPS)
-        if weights.query_up is not None:
-            queries = self._kernels.norm(queries, weights.query_down_norm, eps)
-            queries = self._kernels.project(
-                weights.query_up, precision.attention, queries, f"attention of layer {index}"
-            )
-        queries = queries.reshape(n, a.heads, a.head_dim)
         latent = self._kernels.norm(np.ascontiguousarray(first[:, split : split + a.kv_rank]), weights.kv_norm, eps)
         rope = np.ascontiguousarray(first[:, split + a.kv_rank :]).reshape(n, 1, a.rope_dim)
         interleaved = self.config.rope.interleaved
@@ -215,6 +248,11 @@ class Runtime:
         self._store(index, batch, rope, latent.reshape(n, 1, a.kv_rank))
         return queries
 
+    def _query_norm(self, weights: LayerWeights, first: np.ndarray) -> np.ndarray:
+        """The latent query, normed: what ``query_up`` multiplies."""
+        latent = np.ascontiguousarray(first[:, : self.config.attention.query_rank])
+        return self._kernels.norm(latent, weights.query_down_norm, np.float32(MLA_LATENT_NORM_EPS))
+
     def _store(self, index: int, batch: Batch, keys: np.ndarray, values: np.ndarray) -> None:
         for i, segment in enumerate(batch.segments):
             begin, end = batch.first[i], batch.first[i + 1]
@@ -222,25 +260,34 @@ class Runtime:
             segment.cache.keys[index].write(slot, keys[begin:end])
             segment.cache.values[index].write(slot, values[begin:end])
 
+    def _expanded(self, index: int, weights: LayerWeights, cache: KvCache, precision: Precision) -> np.ndarray:
+        """MLA: keys and values of all heads, projected from the cached latents, float32 [slots, heads x (k + v)]."""
+        slots, latent = cache.length + cache.pending, cache.values[index]
+        if precision.attention is WeightScheme.FLOAT:
+            values = latent.rows(slots) * latent.row_scales(slots)[:, None]
+        elif cache.kv_format is KvFormat.INT8:
+            return self._kernels.project_quantized(
+                weights.kv_up, precision.attention, *self._cached_latents(index, cache)
+            )
+        else:
+            values = np.ascontiguousarray(latent.rows(slots))
+        return self._kernels.project(weights.kv_up, precision.attention, values, f"latent of layer {index}")
+
+    @staticmethod
+    def _cached_latents(index: int, cache: KvCache) -> tuple[np.ndarray, np.ndarray]:
+        """The cached INT8 latents and their scales, which are the quantised input of ``kv_up``."""
+        slots, latent = cache.length + cache.pending, cache.values[index]
+        return np.ascontiguousarray(latent.rows(slots)), np.ascontiguousarray(latent.row_scales(slots))
+
     def _stored_heads(
-        self, index: int, weights: LayerWeights, cache: KvCache, precision: Precision
+        self, index: int, cache: KvCache, expanded: Callable[[], np.ndarray]
     ) -> tuple[HeadStore, HeadStore]:
-        """Keys and values to attend to: the cache's own, or for MLA their projection from the cached latent."""
+        """Keys and values to attend to: the cache's own, or for MLA ``expanded``, projected from the latents."""
         a = self.config.attention
         if isinstance(a, GqaConfig):
             return cache.keys[index], cache.values[index]
-        slots = cache.length + cache.pending
-        latent, rope = cache.values[index], cache.keys[index]
-        if precision.attention is WeightScheme.FLOAT:
-            values = latent.rows(slots) * latent.row_scales(slots)[:, None]
-            expanded = self._kernels.project(weights.kv_up, precision.attention, values, f"latent of layer {index}")
-        elif cache.kv_format is KvFormat.INT8:  # the cached INT8 latent is the projection's quantised input
-            q, scales = np.ascontiguousarray(latent.rows(slots)), np.ascontiguousarray(latent.row_scales(slots))
-            expanded = self._kernels.project_quantized(weights.kv_up, precision.attention, q, scales)
-        else:
-            values = np.ascontiguousarray(latent.rows(slots))
-            expanded = self._kernels.project(weights.kv_up, precision.attention, values, f"latent of layer {index}")
-        heads = expanded.reshape(slots, a.heads, a.nope_dim + a.value_dim)
+        slots, rope = cache.length + cache.pending, cache.keys[index]
+        heads = expanded().reshape(slots, a.heads, a.nope_dim + a.value_dim)
         keys = np.empty((slots, a.heads, a.head_dim), np.float32)
         keys[:, :, : a.nope_dim] = heads[:, :, : a.nope_dim]
         keys[:, :, a.nope_dim :] = (rope.rows(slots) * rope.row_scales(slots)[:, None])[:, None]
@@ -261,7 +308,8 @@ class Runtime:
         if weights.dense is not None:
             rows.add_rows(x, self._kernels.networks(weights.dense, precision.dense, normed, where)[0])
             return
-        record = self._route(index, weights, normed, precision, resident)
+        logits = self._kernels.project(weights.router, precision.router, normed, f"router of layer {index}")
+        record = self._route(index, weights, logits, resident)
         records.append(record)
         values, pair_of = self._kernels.networks(
             weights.experts, precision.experts, normed, where, record.chosen, self.config.moe
@@ -272,11 +320,9 @@ class Runtime:
             rows.add_rows(out, self._kernels.networks(weights.shared, precision.shared, normed, where)[0])
         rows.add_rows(x, out)
 
-    def _route(
-        self, index: int, weights: LayerWeights, normed: np.ndarray, precision: Precision, resident: np.ndarray
-    ) -> LayerRouting:
-        router, n = self.config.moe.router, len(normed)
-        logits = self._kernels.project(weights.router, precision.router, normed, f"router of layer {index}")
+    def _route(self, index: int, weights: LayerWeights, logits: np.ndarray, resident: np.ndarray) -> LayerRouting:
+        """The choice of experts, from the router's float32 [n, experts]."""
+        router, n = self.config.moe.router, len(logits)
         scores = np.empty((n, router.experts), np.float32)
         wanted, chosen = np.empty((n, router.top_k), np.int32), np.empty((n, router.top_k), np.int32)
         shares = np.empty((n, router.top_k), np.float32)
@@ -287,11 +333,6 @@ class Runtime:
             scores, wanted, chosen, shares,
         )  # fmt: skip
         return LayerRouting(index, scores, wanted, chosen, shares)
-
-    def _logits(self, x: np.ndarray, batch: Batch, which: str, precision: Precision) -> np.ndarray:
-        if which == "none":
-            return np.empty((0, self.config.vocab), np.float32)
-        return self.logits(x if which == "all" else x[batch.first[1:] - 1], precision)
 
 
 def _float_store(x: np.ndarray, transposed: bool) -> HeadStore:

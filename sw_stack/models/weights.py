@@ -77,6 +77,7 @@ class ProjectionStack:
                 for name, end, width in zip(biases[i], ends, widths, strict=True):
                     if name is not None:
                         bias[i, end - width : end] = _vector(source, name)
+        self._widths = widths
         self.outputs, self.inputs, self.bias = codes.shape[3], codes.shape[1] * GROUP_SIZE, bias
         factor, mode = (1, kernels.CODES) if self.mxfp4 else (8, kernels.BOTH_SLICES)
         self._stored = Operands(codes, scales, np.float32(factor), mode)
@@ -112,6 +113,18 @@ class ProjectionStack:
             }
             self._derived[scheme] = derive[scheme]()
         return self._derived[scheme]
+
+    def stored(self, index: int = 0, parts: slice = slice(None)) -> QuantizedWeights | Mxfp4Weights:
+        """Tensors ``parts`` of matrix ``index`` side by side as they are stored: codes [outputs, K] and scales."""
+        if self.mxfp4:
+            tensors = [self._source.load(name) for name in self._members[index][parts]]
+            codes, exponents = ([getattr(each, name) for each in tensors] for name in ("codes", "exponents"))
+            return Mxfp4Weights(np.concatenate(codes), np.concatenate(exponents))
+        ends = np.cumsum([0, *self._widths])
+        outputs = slice(ends[:-1][parts][0], ends[1:][parts][-1])
+        codes = self._stored.codes[index].reshape(self.inputs, self.outputs).T[outputs]
+        scales = self._stored.scales[index].T[outputs].astype(np.float16)
+        return QuantizedWeights(np.ascontiguousarray(codes), scales)
 
     def _rounded(self) -> Operands:
         rounded = np.clip(np.rint(self._stored.codes / np.float32(16)), -8, 7).astype(np.int8)

@@ -34,7 +34,7 @@ def test_ragged_k_blocks(hidden):
     """K of one block, of several, with a last one of odd length: from HB and from the stream link, on one PE."""
     case = random_case(9, outputs=96, hidden=hidden, experts=2)
     expected = case.expected("full").view(np.uint32)
-    for tier in ("hb", "stream"):
+    for tier in ("hb", "bank", "stream"):
         np.testing.assert_array_equal(run_rows(case.program(TINY, "full", tier), 3, hidden), expected)
 
 

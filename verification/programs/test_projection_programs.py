@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from cycle_model.numerics import Mxfp4Weights, project, quantize_activations, quantize_weights
+from cycle_model.pe.exact import exact
 from cycle_model.pe.functional import functional
 from hw.errors import UserError
 from hw.params import chip
-from sw_stack.compiler.projection_program import projection_program, read_projection
+from sw_stack.compiler.builder import Bank, ProgramBuilder
+from sw_stack.compiler.projection_program import add_projection, projection_program, read_projection
 
 
 def random_projection(seed: int, outputs: int, inputs: int, tokens: int, *, mxfp4: bool = False):
@@ -22,8 +24,14 @@ def random_projection(seed: int, outputs: int, inputs: int, tokens: int, *, mxfp
     return weights, activations, rng.standard_normal(outputs, np.float32)
 
 
-@pytest.mark.parametrize("tier", ["hb", "stream"])
-@pytest.mark.parametrize(("mode", "blocks"), [("full", 1), ("full", 2), ("draft", 4), ("mxfp4", 3)])
+@pytest.mark.parametrize(
+    ("mode", "blocks", "tier"),
+    [
+        *((mode, blocks, "hb") for mode, blocks in (("full", 1), ("full", 2), ("draft", 4), ("mxfp4", 3))),
+        *((mode, blocks, "stream") for mode, blocks in (("full", 1), ("full", 2), ("draft", 4), ("mxfp4", 3))),
+        *((mode, blocks, "bank") for mode, blocks in (("full", 1), ("full", 2), ("draft", 4))),
+    ],
+)
 @pytest.mark.parametrize("biased", [False, True])
 def test_every_mode_over_token_and_k_blocks(mode, blocks, tier, biased):
     """18 tokens in passes of 1 to 4 token blocks, K = 416 in ragged blocks: equal bits, whatever the cut."""
@@ -35,6 +43,23 @@ def test_every_mode_over_token_and_k_blocks(mode, blocks, tier, biased):
     rows = read_projection(program.chip, result.state.out, 18, 12, blocks)
     expected = project(weights, activations, draft=mode == "draft", bias=bias)
     np.testing.assert_array_equal(rows.view(np.uint32), expected.view(np.uint32))
+
+
+def test_one_stored_weight_is_draft_and_target():
+    """Programs of both modes on one bank read the same columns; the draft fewer bytes, where both slices lie there."""
+    weights, activations, _ = random_projection(4, 12, 384, 4)
+    sizes, programs = chip("tiny"), {}
+    for tier in ("hb", "bank"):
+        bank = Bank()
+        for mode in ("full", "draft"):
+            build = ProgramBuilder(sizes, bank)
+            add_projection(build, weights, activations, mode=mode, tier=tier)
+            programs[tier, mode] = build.program()
+        assert programs[tier, "full"].hb == programs[tier, "draft"].hb
+        assert len(bank.columns) == 12 * 384 * (36 if tier == "hb" else 68) // 64 // sizes.hb.column_bytes
+    read = {key: exact(program).counters["hb_reads"] for key, program in programs.items()}
+    assert programs["bank", "full"].stream == [] != programs["hb", "full"].stream
+    assert read["bank", "draft"] < read["bank", "full"]
 
 
 @pytest.mark.parametrize(("name", "outputs", "inputs", "blocks"), [("4gb", 96, 480, 2), ("fpga-small", 6, 128, 2)])

@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hw.errors import UserError
-from sw_stack.compiler.dispatch import BARRIER, BEGIN, Kernel, Precision, Tier, load, save
+from sw_stack.compiler.builder import kernel_for
+from sw_stack.compiler.compile import Compiler
+from sw_stack.compiler.dispatch import BARRIER, BEGIN, Kernel, Precision, Tier, is_product, load, save
 from sw_stack.compiler.emit import Emitter
 from sw_stack.compiler.graph import Projection, graph
+from sw_stack.compiler.kernels.matrix import projection_blocks
 from sw_stack.compiler.placement import Placement
 from sw_stack.elastic.hb_share import HbShare
 from sw_stack.machines.catalogue import machine
@@ -154,3 +157,21 @@ def test_timeline_slices_lie_in_the_pass_on_their_tracks():
         assert result.start_ns / 1e3 - 1e-3 <= e["ts"]
         assert e["ts"] + e["dur"] <= result.end_ns / 1e3 + 1e-3
         assert e["dur"] > 0
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=10, deadline=None)
+def test_records_have_the_kernels_blocks(seed):
+    """K blocks of records are those of the kernels that run them, where slices do not share a weight memory in HB."""
+    made, rng = machine("elmoe3d-8gb"), np.random.default_rng(seed)
+    config = small_model(hidden=32 * int(rng.integers(2, 32)), inter=32 * int(rng.integers(1, 30)))
+    records = Compiler(made, config).compile(random_pass(config, rng)).dispatch.records
+    products = records[is_product(records) & ~((records["msb_tier"] == Tier.HB) & (records["lsb_tier"] == Tier.HB))]
+    modes = {Precision.FULL: "full", Precision.DRAFT: "draft"}
+    for record in products:
+        tier = "hb" if record["msb_tier"] == Tier.HB else "stream"
+        kernel = kernel_for(made.chip, modes[record["precision"]], tier, int(record["inputs"]) // 32, "AL")
+        assert kernel.k_block == record["k_block"]
+        if record["kernel"] == Kernel.PROJECTION:
+            assert record["token_blocks"] == projection_blocks(made.chip, kernel.slices)
+    assert len(products)

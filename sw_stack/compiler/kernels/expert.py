@@ -6,7 +6,9 @@
     requantize      scale and reciprocal of the row maximum; INT8 into AV
     exchange        the same with other PEs: maxima and INT8 go out and come in; the whole row lands in AL
     down_*          per tile: down, x expert weight, added to the accumulators at the rows of the map
+    down_send_*     of a dense or shared network, which every token uses: per tile: down, sent
     finish          accumulators + residual, sent
+    send            accumulators, sent
 
 One expert's kernels run in this order, experts in ascending id, so that every token's sum is in that order.
 """
@@ -133,7 +135,7 @@ cleared:
                 words = "temp" if group_words in (2, 8) else "last_lsb" if group_words == 4 else "last_groups"
                 part = "last_lsb" if group_words == 8 else "last_groups"
                 lines += f"        add temp, {part}, {part}\n" if words == "temp" else ""
-            lines += f"        gather.load AL[slot], n={words} ?al_free !al_full_{kernel.tier}\n"
+            lines += f"        gather.load AL[slot], n={words} ?al_free !al_full_{kernel.loader}\n"
             for tile in range(2 * tiles):
                 final = tile == 2 * tiles - 1
                 chain = tile * kernel.slices
@@ -142,7 +144,7 @@ cleared:
                     last=last,
                     chain=chain,
                     target=f"{chain * self.rows}+",
-                    load_waits=f" ?al_full_{kernel.tier}" if tile == 0 else "",
+                    load_waits=f" ?al_full_{kernel.loader}" if tile == 0 else "",
                     signals=(" !rt_full" if last else " !al_free") if final else "",
                 )
             return lines + kernel.swap("slot") + _SWAP_ACT
@@ -268,6 +270,38 @@ exchange_maxima:
         add x10, x10, {self.token_rows}
     next
 {name}_done:
+    return
+"""
+
+    def down_send(self, kernel: TileKernel) -> str:
+        """r1 tiles, r2 descriptor, r3 ... r7 K blocks."""
+        bias = f"        gather.load LT[{LT_BIAS}], n=1 ?lt_free !lt_full\n" if self.biased else ""
+        down_bias = f"{LT_BIAS} ?lt_full !lt_free" if self.biased else None
+        name = f"down_send_{kernel.name}"
+        merge = kernel.merge_slot("VT[0]", INNER_SCALE, down_bias, out="XM[0] ?xm_free !xm_full")
+        return f"""
+.kernel {name}
+    wait
+{kernel.setup()}    loop tiles, {name}_done
+{bias}{kernel.tile(name)}{merge}\
+        store XM[0], n={self.rows} ?xm_full !xm_free
+    next
+{name}_done:
+    return
+"""
+
+    def send(self) -> str:
+        """r1 tiles of R rows."""
+        return f"""
+.kernel send
+    wait
+    set x10, {self.accumulators}
+    loop tiles, send_done
+        vector.move d=XM[0], a=VT[x10], n={self.rows} ?xm_free !xm_full
+        store XM[0], n={self.rows} ?xm_full !xm_free
+        add x10, x10, {self.rows}
+    next
+send_done:
     return
 """
 

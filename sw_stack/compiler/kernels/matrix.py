@@ -17,6 +17,12 @@ def projection_blocks(chip: ChipParams, slices: int) -> int:
     return max(1, min(MOST_BLOCKS, chip.pe.xm_words // rows, chip.pe.vt_rows // rows, most_blocks(chip, slices)))
 
 
+def project_name(kernel: TileKernel, *, biased: bool) -> str:
+    """The name of the kernel that `project` defines."""
+    blocks = f"_{kernel.blocks}" if kernel.blocks > 1 else ""
+    return f"project_{kernel.name}{blocks}{'_biased' if biased else ''}"
+
+
 def project(kernel: TileKernel, *, biased: bool) -> str:
     """r1 tiles, r2 descriptor, r3 ... r7 K blocks, r8 words of AL.
 
@@ -35,7 +41,7 @@ def project(kernel: TileKernel, *, biased: bool) -> str:
         merges += kernel.merge(block, f"VT[{block * rows}]", block, bias, wait=wait, free=free, out=out)
     loads = "".join(f"    vector.row_load LT[{LT_SCALES + k}], row={k}\n" for k in range(blocks))
     bias_load = f"        gather.load LT[{LT_BIAS}], n=1 ?lt_free !lt_full\n" if biased else ""
-    name = f"project_{kernel.name}"
+    name = project_name(kernel, biased=biased)
     return f"""
 .kernel {name}
     wait

@@ -4,6 +4,8 @@ Weights pass through two halves of WH and WL in turn, results through two slots 
 the vector unit overlap. A tile's first weights are loaded only when there is a slot for its results.
 
     hb, full       MSB codes and scales from HB, LSB codes over the stream link, scales of the MSB tile for both
+    bank, full     both from HB, K block by K block: scales and MSB codes, then LSB codes
+    bank, draft    the MSB slice of that; the LSB codes are passed over
     stream, full   both over the link: scales and MSB codes, then LSB codes
     hb or stream, draft or MXFP4: one slice
 
@@ -18,7 +20,7 @@ from hw.errors import UserError
 from hw.isa import WeightMode
 from hw.params import ChipParams
 
-TIERS = ("hb", "stream")
+TIERS = ("hb", "bank", "stream")
 MODES = ("full", "draft", "mxfp4")
 _WEIGHT_MODES = {
     "full": (WeightMode.MSB, WeightMode.LSB),
@@ -82,7 +84,8 @@ def most_blocks(chip: ChipParams, slices: int) -> int:
 def most_groups(chip: ChipParams, tier: str, slices: int) -> int:
     """Groups of the largest K block, an even number: with all that it needs it fits half a weight memory."""
     half_words = min(chip.pe.wh_words, chip.pe.wl_words) // 2
-    return max(2, 2 * half_words // (9 if tier == "hb" or slices == 1 else 17) // 2 * 2)
+    one_slice = tier == "hb" or (tier == "stream" and slices == 1)
+    return max(2, 2 * half_words // (9 if one_slice else 17) // 2 * 2)
 
 
 def block_groups(groups: int, most: int) -> int:
@@ -119,13 +122,16 @@ class TileKernel:
                 f"kernel must have a mode of {MODES} and a tier of {TIERS}, not {self.mode!r}, {self.tier!r}"
             )
         chip, most = self.chip, most_blocks(self.chip, self.slices)
+        if self.tier == "bank" and self.mode == "mxfp4":
+            raise UserError("kernel of MXFP4 weights, which have one slice, must have tier hb or stream, not bank")
         if not 1 <= self.blocks <= most:
             raise UserError(f"token blocks must be 1 to {most} (chip {chip.name}, {self.mode}), not {self.blocks}")
 
     @property
     def name(self) -> str:
         """Part of a kernel's name."""
-        return f"{self.tier}_{self.mode}_{self.k_block}" + ("_single" if self.single else "")
+        own = "_own" if self.space == "AV" else ""
+        return f"{self.tier}_{self.mode}_{self.k_block}" + ("_single" if self.single else "") + own
 
     @property
     def slices(self) -> int:
@@ -153,12 +159,22 @@ class TileKernel:
         return self.slices * self.blocks * self.chip.array.rows
 
     @property
+    def stored(self) -> str:
+        """What the tier's HB holds: a draft reads what the pass in full put there."""
+        return self.tier + ("_mxfp4" if self.mode == "mxfp4" else "")
+
+    @property
+    def loader(self) -> str:
+        """The unit that loads a tile's first weights: hb or stream."""
+        return "stream" if self.tier == "stream" else "hb"
+
+    @property
     def rt_free(self) -> str:
-        return f"rt_free_{self.tier}"
+        return f"rt_free_{self.loader}"
 
     def setup(self) -> str:
         """Start of a kernel: all units are idle, all buffers free."""
-        describe = "    describe column, DM[column]\n" if self.tier == "hb" else ""
+        describe = "    describe column, DM[column]\n" if self.loader == "hb" else ""
         return (
             describe
             + f"""    set half, 0
@@ -219,20 +235,28 @@ class TileKernel:
         if last:
             groups, words, lsb, scales = "last_groups", "last_words", "last_lsb", "temp"
             lines.append("add temp, half, last_pad")
-        memory = "WH" if self.tier == "hb" else "WL"
-        if self.tier == "hb":
+        memory = "WH" if self.loader == "hb" else "WL"
+        far = "WL" if self.tier == "hb" else memory  # of the LSB slice
+        at_once = self.slices == 2 and self.tier == "bank" and not last  # one LOAD for both slices of a block
+        if at_once:
+            lines.append(f"hb.load d=WH[half], a=column, n={words + lsb} ?wh_free{load_waits} !wh_full")
+            lines.append(f"add column, column, {words}")
+        elif self.loader == "hb":
             lines.append(f"hb.load d=WH[{scales}], a=column, n={words} ?wh_free{load_waits} !wh_full")
             lines.append(f"add column, column, {words}")
         else:
             lines.append(f"stream.load d=WL[{scales}], n={words} ?wl_free{load_waits} !wl_full")
-        if self.slices == 2:
+        if self.slices == 2 and self.tier == "bank" and not at_once:
+            lines.append(f"hb.load d=WH[{lsb_at}], a=column, n={lsb} !wh_full")
+        elif self.slices == 2 and self.tier != "bank":
             lines.append(f"stream.load d=WL[{lsb_at}], n={lsb}{' ?wl_free' if self.tier == 'hb' else ''} !wl_full")
-        codes = [f"{memory}[half+{scale_words}]", f"WL[{lsb_at}]"]
+        if self.tier == "bank":
+            lines.append(f"add column, column, {lsb}")
+        codes = [f"{memory}[half+{scale_words}]", f"{far}[{lsb_at}]"]
         ends = (", first" if first else "") + (", last" if last else "")
-        if self.slices == 1:
-            tokens = [f" ?{memory.lower()}_full !{memory.lower()}_free{signals}"]
-        elif self.tier == "stream":
-            tokens = [" ?wl_full", f" ?wl_full !wl_free{signals}"]
+        if self.slices == 1 or self.tier != "hb":
+            full, free = f"{memory.lower()}_full", f"{memory.lower()}_free"
+            tokens = [f" ?{full}"] * (self.slices - 1) + [f"{'' if at_once else f' ?{full}'} !{free}{signals}"]
         else:
             tokens = [f" !wh_free{signals}", " ?wh_full ?wl_full !wl_free"]
         commands = [
@@ -281,7 +305,7 @@ class TileKernel:
         lines.append(f"vector.{operation} d={place or target}, a={a}, b={b}, n={rows}{tokens} {clauses}")
         return "".join(f"        {line}\n" for line in lines)
 
-    def merge_slot(self, target: str, scale_row: int, bias: str | None) -> str:
+    def merge_slot(self, target: str, scale_row: int, bias: str | None, out: str = "") -> str:
         """`merge` of the only token block from the slot, which is free then; the next slot's turn."""
         wait, free = " ?rt_full", f" !{self.rt_free}"
-        return self.merge(0, target, scale_row, bias, wait=wait, free=free) + self.swap("slot")
+        return self.merge(0, target, scale_row, bias, wait=wait, free=free, out=out) + self.swap("slot")
