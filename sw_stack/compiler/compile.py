@@ -1,8 +1,14 @@
 """The compiler: from a model, a machine and a pass to the dispatch stream, as the list of its passes.
 
-`Compiler` does once what depends on model and machine only; `Compiler.compile` does the rest for every pass. Its
-output is consumed by the whole-model engine (time) and by `functional_runtime` (PE programs, hence values at every
-level): both read nothing but the stream's records.
+    graph           operations of every layer                                        } once for a model
+    placement       what lies in HB, what in LPDDR                                   } on a machine
+    emission        records: one per projection, expert half, HOST operation         )
+    tiling          their units of work, K blocks, token blocks                      ) for every pass
+    mapping         output-parallel or split, per record, by predicted time          )
+    PE programs     kernels, descriptors, PE dispatch words: `pe_executor`, for what has values
+
+The stream is consumed by the whole-model engine (time) and by `functional_runtime` (PE programs, hence values at every
+level): both read nothing but its records.
 """
 
 from __future__ import annotations
@@ -36,6 +42,11 @@ class Compiled:
     graph: ModelGraph
     placement: Placement
     dispatch: Dispatch
+
+    @property
+    def tiling(self) -> np.ndarray:
+        """Of every record: units of work, first PE, groups of a K block, token blocks of a pass over the weights."""
+        return self.dispatch.records[["units", "first_pe", "k_block", "token_blocks"]]
 
     @property
     def mapping(self) -> np.ndarray:

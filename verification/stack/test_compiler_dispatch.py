@@ -159,6 +159,18 @@ def test_timeline_slices_lie_in_the_pass_on_their_tracks():
         assert e["dur"] > 0
 
 
+def test_every_product_is_tiled_and_mapped():
+    """Units are the output tiles by hand (gate and up of a column are one), K blocks and mapping are set."""
+    config, rng = small_model(), np.random.default_rng(2)
+    compiled = Compiler(machine("elmoe3d-8gb"), config, mapping="split").compile(random_pass(config, rng))
+    r, product = compiled.dispatch.records, is_product(compiled.dispatch.records)
+    by_hand = {"query, key, value": 24, "output": 16, "router": 1, "expert gate, up": 8, "expert down": 16, "head": 64}
+    names = np.array(compiled.dispatch.names)[r["operation"][product]]
+    assert compiled.tiling["units"][product].tolist() == [by_hand[name] for name in names]
+    assert (compiled.tiling["k_block"][product] > 0).all() and not compiled.tiling["units"][~product].any()
+    assert set(compiled.mapping[product]) == {"split"}
+
+
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=10, deadline=None)
 def test_records_have_the_kernels_blocks(seed):
