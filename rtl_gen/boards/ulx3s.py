@@ -17,6 +17,6 @@ BOARD = BoardParams(
     # Picoseconds that mapping to LUTs may use, by its own estimate: without it every path is made as fast as can be, by
     # wide functions that take a third more LUTs and cannot be routed.
     synth_settings="scratchpad -set abc9.D 25000",
-    # router2 came to 1,600 places used twice of 496,000 and no further; router1 went on for as long as it was watched.
-    nextpnr_opts="--router router1",
+    # At the default density of 0.9 the placement is too dense to be routed by either router; at 0.4 router1 ends.
+    nextpnr_opts="--router router1 --placer-heap-beta 0.4",
 )

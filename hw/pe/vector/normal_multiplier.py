@@ -1,6 +1,6 @@
 """FP32 multiplication where nothing can be subnormal, ``product = rne(a * b)``: no shifters, a ninth of the logic."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux
 from amaranth.lib.wiring import In, Out
 
 from hw.array.fp32 import round_to_24
@@ -46,14 +46,12 @@ class NormalMultiplier(Repeated):
         # Steps 1 and 2: multiply the significands.
         fields = [value[23:31] for value in (self.a, self.b)]
         significands = [Cat(value[:23], 1) for value in (self.a, self.b)]
-        exponent = Signal(signed(10))
-        m.d.comb += exponent.eq(fields[0] + fields[1] - 127)
         s = cut(
             m,
             self.advance,
             2 in cuts,
             product=significands[0] * significands[1],
-            exponent=exponent[:8],
+            exponent=(fields[0] + fields[1] - 127)[:8],
             sign=self.a[31] ^ self.b[31],
             is_zero=(fields[0] == 0) | (fields[1] == 0),
         )
