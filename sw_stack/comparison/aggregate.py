@@ -1,8 +1,8 @@
 """Speed and energy against a reference machine, per workload and as means over workloads.
 
 Every machine enters a workload (model, dataset, batch) with its best legal method. Ratios are above 1 where the machine
-is better than the reference. Means are given as arithmetic and as geometric ones, over all workloads and over those
-whose inputs were measured or published for that very model and dataset.
+is better than the reference. Means are given as arithmetic and as geometric ones, of all cells and of those whose
+inputs were measured or published for that very model and dataset.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hw.errors import UserError
 from sw_stack.comparison.cell import CellResult
 
 Measure = Callable[[CellResult], float]
@@ -64,22 +63,18 @@ class Ratio:
 
 
 def ratios(cells: Iterable[CellResult], reference: str, measure: Measure) -> list[Ratio]:
-    """Reference over machine, for every workload in which both have a cell; UserError where the reference has none."""
-    best = best_methods(cells)
-    found = [
+    """Reference over machine, for every workload in which both have a cell that fits."""
+    return [
         Ratio(
             workload,
             machine,
             measure(machines[reference]) / measure(cell),
             bool(cell.assumed or machines[reference].assumed),
         )
-        for workload, machines in best.items()
+        for workload, machines in best_methods(cells).items()
         if reference in machines
         for machine, cell in machines.items()
     ]
-    if not found:
-        raise UserError(f"results must have a cell of the reference machine {reference!r}")
-    return found
 
 
 def against_best_other(
@@ -117,19 +112,26 @@ def mean(values: Iterable[float]) -> Mean | None:
 
 @dataclass(frozen=True)
 class MachineMeans:
-    """Means of one machine: over all workloads, and over those without an assumed input."""
+    """Means of one machine: over all cells, and with only those that rest on no assumed input."""
 
     machine: str
     all: Mean
     without_assumed: Mean | None
 
 
-def means(found: Iterable[Ratio]) -> list[MachineMeans]:
-    """Per machine, in the order of first appearance."""
-    by_machine: dict[str, list[Ratio]] = defaultdict(list)
+def means(cells: Iterable[CellResult], compare: Callable[[list[CellResult]], list[Ratio]]) -> list[MachineMeans]:
+    """Per machine, in the order of first appearance; ``compare`` makes ratios of cells.
+
+    Without assumed inputs the comparison is made anew of the cells that are left: a machine whose fastest method rests
+    on an assumed acceptance enters that workload with the fastest one that does not.
+    """
+    cells = list(cells)
+    everything, sound = (_by_machine(compare(chosen)) for chosen in (cells, [c for c in cells if not c.assumed]))
+    return [MachineMeans(machine, mean(values), mean(sound.get(machine, ()))) for machine, values in everything.items()]
+
+
+def _by_machine(found: Iterable[Ratio]) -> dict[str, list[float]]:
+    values: dict[str, list[float]] = defaultdict(list)
     for ratio in found:
-        by_machine[ratio.machine].append(ratio)
-    return [
-        MachineMeans(machine, mean(r.value for r in rows), mean(r.value for r in rows if not r.assumed))
-        for machine, rows in by_machine.items()
-    ]
+        values[ratio.machine].append(ratio.value)
+    return dict(values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
@@ -62,7 +63,7 @@ def mean_rows(results: Results) -> list[dict]:
         return []
     rows = {name: {"machine": name} for name in machines_of(results)}
     for measure, function in MEASURES.items():
-        for entry in means(ratios(results.cells, REFERENCE, function)):
+        for entry in means(results.cells, partial(ratios, reference=REFERENCE, measure=function)):
             rows[entry.machine][measure] = entry
     return list(rows.values())
 
@@ -75,7 +76,8 @@ def rival_rows(results: Results) -> list[dict]:
     for machine in PROPOSED:
         row = {"machine": machine}
         for measure, function in MEASURES.items():
-            found = means(against_best_other(results.cells, machine, rivals, function))
+            compare = partial(against_best_other, machine=machine, rivals=rivals, measure=function)
+            found = means(results.cells, compare)
             if found:
                 row[measure] = found[0]
         if len(row) > 1:

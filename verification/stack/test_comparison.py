@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,11 @@ from sw_stack.comparison.aggregate import against_best_other, best_methods, mean
 from sw_stack.comparison.cell import CellKey, CellResult, Results, csv_text, load, save
 from sw_stack.reports.difference import difference, speed_ratio
 from verification.bench.comparison_results import SPEED, made_up_results
+
+
+def against_xpu(cells):
+    """Speed ratios."""
+    return ratios(cells, "xpu", seconds)
 
 
 def test_means_are_the_hand_worked_ones():
@@ -24,12 +30,27 @@ def test_means_are_the_hand_worked_ones():
 
 def test_speed_against_the_reference_is_reference_over_machine():
     """The made-up machines are 1, 1.5 and 4 times as fast everywhere, so their means are that too."""
-    found = {entry.machine: entry for entry in means(ratios(made_up_results().cells, "xpu", seconds))}
+    found = {entry.machine: entry for entry in means(made_up_results().cells, against_xpu)}
     assert set(found) == set(SPEED)
     for machine, speed in SPEED.items():
         assert found[machine].all.geometric == pytest.approx(speed)
         assert found[machine].all.workloads == 12
         assert found[machine].without_assumed.workloads == 6  # one of the two datasets is assumed
+
+
+def test_without_assumed_cells_a_machine_keeps_its_fastest_other_method():
+    """Only the drafting cells of one dataset assumed: 4 in six workloads, 4 / 1.25 of plain decoding in the others."""
+    cells = [
+        replace(cell, assumed=cell.assumed if cell.key.method == "elastic" else ()) for cell in made_up_results().cells
+    ]
+    (found,) = (entry for entry in means(cells, against_xpu) if entry.machine == "elmoe3d-8gb")
+    assert (found.all.geometric, found.all.workloads) == pytest.approx((4.0, 12))
+    assert found.without_assumed.arithmetic == pytest.approx((6 * 4.0 + 6 * 3.2) / 12)
+
+
+def test_no_ratio_without_a_reference():
+    """Nothing is compared with a machine that has no cell, and no mean is made of nothing."""
+    assert means(made_up_results().cells, lambda cells: ratios(cells, "h100", seconds)) == []
 
 
 def test_a_machine_enters_with_its_fastest_method():
