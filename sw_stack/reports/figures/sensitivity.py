@@ -32,7 +32,8 @@ def tornado_figure(results: Results) -> Figure | None:
         labels = [f"{bar['input']}\n{bar['low']} .. {bar['high']}" for bar in bars]
         axes.set_yticks(range(len(bars)), labels, fontsize=7)
         axes.axvline(base, color="black", lw=0.8)
-        tidy(axes, data[name].get("title", name), _QUANTITY[name], "")
+        title = data[name].get("title", name).replace(", ", "\n", 1)  # a panel is narrow
+        tidy(axes, title, _QUANTITY[name], "")
     handles, _ = panels[0].get_legend_handles_labels()
     figure.legend(handles, ["input at its low end", "input at its high end"], loc="outside lower center", ncols=2)
     return figure

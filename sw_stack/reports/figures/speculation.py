@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from sw_stack.comparison.aggregate import mean
-from sw_stack.comparison.cell import Results
-from sw_stack.reports.style import PARTS, tidy
+from sw_stack.comparison.cell import CellResult, Results
+from sw_stack.reports.style import PARTS, machine_style, tidy
 
 _METHOD = {
     "none": ("#000000", "x", "plain decoding"),
@@ -27,24 +31,7 @@ def speculation_figure(results: Results) -> Figure | None:
         return None
     figure = Figure(figsize=(11.5, 4.2), layout="constrained")
     hits, lengths = figure.subplots(1, 2)
-    series: dict[str, dict[int, list[float]]] = {}
-    for cell in cached:
-        series.setdefault(f"{cell.key.machine}, {cell.key.model}", {}).setdefault(cell.key.batch, []).append(
-            cell.cache_hit_rate
-        )
-    for i, (name, by_batch) in enumerate(sorted(series.items())):
-        batches = sorted(by_batch)
-        hits.plot(
-            batches,
-            [np.mean(by_batch[b]) for b in batches],
-            color=PARTS[i % len(PARTS)],
-            marker="osv^D"[i // len(PARTS) % 5],
-            label=name,
-        )
-    hits.set_ylim(0, 1)
-    tidy(hits, "a  Expert cache", "batch (sequences)", "touched experts with resident MSB slice (share)")
-    if series:
-        hits.legend(fontsize=6)
+    _draw_hits(hits, cached)
     for method, (color, marker, label) in _METHOD.items():
         by_batch: dict[int, list[float]] = {}
         for cell in drafting:
@@ -59,6 +46,28 @@ def speculation_figure(results: Results) -> Figure | None:
     if lengths.lines:
         lengths.legend(fontsize=8)
     return figure
+
+
+def _draw_hits(axes: Axes, cached: list[CellResult]) -> None:
+    """A line per machine and model: colour says which model, marker and dashes which machine."""
+    machines = list(dict.fromkeys(c.key.machine for c in cached))
+    models = list(dict.fromkeys(c.key.model for c in cached))
+    colors = dict(zip(models, cycle(PARTS), strict=False))
+    for machine in machines:
+        for model in models:
+            by_batch: dict[int, list[float]] = {}
+            for cell in cached:
+                if (cell.key.machine, cell.key.model) == (machine, model):
+                    by_batch.setdefault(cell.key.batch, []).append(cell.cache_hit_rate)
+            batches = sorted(by_batch)
+            style = machine_style(machine, machines) | {"color": colors[model], "label": None}
+            axes.plot(batches, [np.mean(by_batch[b]) for b in batches], **style)
+    axes.set_ylim(0, 1)
+    tidy(axes, "a  Expert cache", "batch (sequences)", "touched experts with resident MSB slice (share)")
+    keys = [Line2D([], [], color=colors[model], label=model) for model in models]
+    keys += [Line2D([], [], **machine_style(machine, machines) | {"color": "0.3"}) for machine in machines]
+    if keys:
+        axes.legend(handles=keys, fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def crossover_figure(results: Results) -> Figure | None:
