@@ -30,6 +30,16 @@ COMMANDS = (
 )
 
 
+INTERRUPTED = 130
+"""Exit status behind Ctrl-C, as shells have it; Typer makes this status of it by itself."""
+CONTINUE = {
+    "compare": "finished cells are kept: the same command continues",
+    "fpga": "finished phases of a build are kept: the same command continues",
+    "study": "finished measurements are kept: the same command continues",
+}
+"""Subcommand -> what is there behind an interruption."""
+
+
 def _version(show: bool) -> None:
     if show:
         from importlib.metadata import version
@@ -71,13 +81,15 @@ def main(argv: list[str] | None = None) -> None:
     except OSError as error:
         _fail(f"{error.filename or 'file'}: {error.strerror or error}", 2)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted", 130)
+        status = INTERRUPTED
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
         context = getattr(error, "ctx", None)  # Click's usage errors: one line and where to read more
         path = context.command_path if context else "elmoe3d"
         _fail(f"{error.format_message()} (see {path} --help)", 2)
+    if status == INTERRUPTED:
+        _fail(f"interrupted; {CONTINUE.get(argv[0], 'nothing was left half written')}", INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -1,7 +1,11 @@
 """The command line: help, versions, and mistakes answered in one line with exit status 2."""
 
+import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -86,3 +90,28 @@ def test_write_atomic_keeps_what_was_there(tmp_path):
     with pytest.raises(UserError, match="cannot be written"):
         write_atomic(tmp_path / "plain" / "file.txt", "x")
     assert [path.name for path in target.parent.iterdir()] == ["file.txt"]
+
+
+def test_an_interrupted_comparison_says_that_it_continues(tmp_path):
+    """Ctrl-C behind the first cells: one line, status 130, every cell that is there whole, no process left behind."""
+    command = [sys.executable, "-c", "from sw_stack.commands.main import main; main()"]
+    command += ["compare", "--suite", "sim", "--rounds", "1", "--no-study", "--out", str(tmp_path)]
+    running = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    cells, limit = tmp_path / "cells", time.monotonic() + 100
+    while time.monotonic() < limit and not (cells.exists() and any(cells.iterdir())):
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert errors.strip().splitlines() == ["elmoe3d: interrupted; finished cells are kept: the same command continues"]
+    assert not (tmp_path / "results.json").exists()
+    assert all(json.loads(path.read_text())["key"] for path in cells.glob("*.json"))
+    with pytest.raises(ProcessLookupError):
+        os.killpg(running.pid, 0)
