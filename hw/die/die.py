@@ -12,6 +12,7 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.die.links import ChunkHeader, ChunkLink
+from hw.errors import UserError
 from hw.hierarchy import Repeated, add_repeated
 from hw.memory.hb_types import HbPinsSignature
 from hw.params import ChipParams
@@ -92,9 +93,16 @@ class Die(wiring.Component):
     stream_moved, stream_waits, aggregate_moved, aggregate_waits : Out, 32
         Counters of `ChunkLink`.
     stream_grant, aggregate_grant : Out, GrantPort
+
+    Raises
+    ------
+    UserError
+        PEs with another memory: `hw.die.axi_machine.AxiMachine` has them.
     """
 
     def __init__(self, chip: ChipParams, credit_words: int = 64):
+        if chip.memory != "hb":
+            raise UserError(f"chip memory must be hb on the die, whose pins are the banks', not {chip.memory!r}")
         self._chip = chip
         self._stream, self._aggregation = (
             dataclasses.replace(link, credit_words=credit_words) for link in die_links(chip)

@@ -8,6 +8,7 @@ from cycle_model.pe.exact import exact
 from cycle_model.pe.fast import fast
 from hw.die.axi_memory_subordinate import AxiMemorySubordinate
 from hw.die.board import Board
+from hw.die.die import Die
 from hw.errors import UserError
 from hw.memory.axi_bank import AxiBank
 from hw.memory_map import BankWindows, BufferSizes, die_map
@@ -82,6 +83,8 @@ def test_what_an_axi_memory_is_not_for():
             simulation(program)
     with pytest.raises(UserError, match="chip memory must be hb on a board with a serial line"):
         Board(axi, 4)
+    with pytest.raises(UserError, match="chip memory must be hb on the die, whose pins are the banks', not 'axi'"):
+        Die(axi)
     with pytest.raises(UserError, match="host must be given a way to the memory"):
         RemoteBoard(None, axi)
     with pytest.raises(UserError, match="HB ecc must be none behind AXI4, not 'sideband'"):
