@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from amaranth.sim import Simulator
 
 from cycle_model.pe.exact import exact
 from cycle_model.pe.fast import fast
@@ -10,6 +11,7 @@ from hw.die.axi_memory_subordinate import AxiMemorySubordinate
 from hw.die.board import Board
 from hw.die.die import Die
 from hw.errors import UserError
+from hw.memory.axi import Burst, Response
 from hw.memory.axi_bank import AxiBank
 from hw.memory_map import BankWindows, BufferSizes, die_map
 from hw.params import AxiMasterParams, chip
@@ -69,6 +71,39 @@ def test_where_banks_are():
         tight.address(0, 128)
     with pytest.raises(UserError, match="bank must be 0 to 1, not 2"):
         tight.address(2, 0)
+
+
+@pytest.mark.parametrize(("channel", "answer"), [("ar", "r"), ("aw", "b")])
+@pytest.mark.parametrize("bank", [0, 1, 2, 3])
+def test_an_address_behind_the_last_bank_reaches_none(bank, channel, answer):
+    """Of two banks: the last column of each is asked of that bank; of the places behind them SLVERR is all there is."""
+    params = chip("fpga-small").hb
+    windows = BankWindows(params, 2)
+    dut = AxiMemorySubordinate(params, windows=windows)
+    found = []
+
+    async def bench(ctx):
+        ctx.set(getattr(dut, f"s_axi_{channel}addr"), (bank + 1) * windows.stride - params.column_bytes)
+        ctx.set(getattr(dut, f"s_axi_{channel}size"), (params.column_bytes - 1).bit_length())
+        ctx.set(getattr(dut, f"s_axi_{channel}burst"), Burst.INCR)
+        ctx.set(getattr(dut, f"s_axi_{channel}valid"), 1)
+        await ctx.tick().until(getattr(dut, f"s_axi_{channel}ready"))
+        ctx.set(getattr(dut, f"s_axi_{channel}valid"), 0)
+        for signal, value in ((dut.s_axi_wvalid, 1), (dut.s_axi_wlast, 1), (dut.s_axi_wstrb, -1)):
+            ctx.set(signal, value)
+        *_, asked, which, _, response = await (
+            ctx.tick()
+            .sample(dut.port.request.valid, dut.bank, getattr(dut, f"s_axi_{answer}valid"))
+            .sample(getattr(dut, f"s_axi_{answer}resp"))
+            .until(dut.port.request.valid | getattr(dut, f"s_axi_{answer}valid"))
+        )
+        found.append(("bank", which) if asked else ("response", response))
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-9)
+    simulator.add_testbench(bench)
+    simulator.run_until(1e-7)
+    assert found == [("bank", bank) if bank < 2 else ("response", Response.SLVERR)]
 
 
 def test_what_an_axi_memory_is_not_for():

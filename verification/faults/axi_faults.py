@@ -78,7 +78,7 @@ FAULTS = (
         before="beyond |= first[self._stride_bits :] >= self._windows.count",
         after="beyond |= first[self._stride_bits :] > self._windows.count",
         reason="Addresses behind the last bank reach a bank.",
-        tests=_MACHINE,
+        tests=(f"{_TESTS}::test_an_address_behind_the_last_bank_reaches_none",),
     ),
     Fault(
         name="axi-read-waits-for-write-data",
