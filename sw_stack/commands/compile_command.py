@@ -26,10 +26,11 @@ def command(
     pe: Annotated[int, Option(help="Which of them this program is for.")] = 0,
     seed: Annotated[int, Option(help="Seed of the tokens.")] = 0,
 ) -> None:
-    """Make a program that `elmoe3d run` executes at every level and `elmoe3d listing` shows.
+    """Make a PE program from a model's experts or from assembler.
 
-    From a model: one PE's share of some experts' feed-forward networks and their combination; what the other PEs send
-    is part of the program. From a .s file: the first kernel, dispatched once.
+    `elmoe3d run` executes it at every level, `elmoe3d listing` shows it. From a model: one PE's share of some
+    experts' feed-forward networks and their combination; what the other PEs send is part of the program. From a .s
+    file: the first kernel, dispatched once.
     """
     sizes = chip_named(chip)
     if source.suffix == ".s":

@@ -45,7 +45,10 @@ def _program_version(program: str, arguments: tuple[str, ...]) -> str | None:
 
 
 def command() -> None:
-    """Check the tools: found, version, what each is for, what to install. Exit status 1 where one is missing."""
+    """Check the tools: found, version, what each is for.
+
+    Says what to install; exit status 1 where one is missing.
+    """
     rows = table("tool", "version", "needed for", "if missing")
     missing = 0
     for name, purpose, remedy in PACKAGES:

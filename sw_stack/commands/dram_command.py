@@ -36,7 +36,7 @@ def command(
     seed: Annotated[int, Option(help="Seed of every generator.")] = 0,
     quiet: Annotated[bool, Option("--quiet", help="Write the files, print nothing.")] = False,
 ) -> None:
-    """Bandwidth, percent of peak, latency, row statistics and action counts of a DRAM.
+    """Bandwidth, latency, row statistics and action counts of a DRAM.
 
     LPDDR5 is simulated command by command; besides the run itself, a table
     shows no, all-bank and per-bank refresh for each address mapping. The HB

@@ -52,13 +52,14 @@ def command(
     stream_layers: bool = typer.Option(
         False, "--stream-layers", help="Load each layer anew in every pass: memory for one layer, slow."
     ),
-    json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures here, with provenance.")] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write all numbers here, with provenance.")] = None,
     quiet: bool = typer.Option(False, "--quiet", help="Text only, no summary."),
 ) -> None:
-    """Continue a prompt, with or without speculative decoding: the text is the same, token for token.
+    """Continue a prompt, with or without speculative decoding.
 
-    Text is printed as it is produced, with a batch whole lines, numbered by sequence; then acceptance by position,
-    accept length, experts touched, cache hits and bytes by tier. docs/elastic_sd.md explains them.
+    The text is the same, token for token. It is printed as it is produced, with a batch whole lines, numbered by
+    sequence; then acceptance by position, accept length, experts touched, cache hits and bytes by tier.
+    docs/elastic_sd.md explains them.
     """
     from sw_stack.elastic.methods import DRAFT_FOLDERS, HotSetChoice, check_method, draft_folder, make_decoder
     from sw_stack.elastic.rounds import Speculation

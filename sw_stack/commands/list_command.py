@@ -125,7 +125,10 @@ CATALOGUES: dict[str, Callable[[], Table | Group]] = {
 def command(
     what: str = typer.Argument("all", help="chips, blocks, models, machines, workloads, metrics, or all"),
 ) -> None:
-    """List presets by name: chips (--chip), blocks (--block), models, machines (--machine), workloads; metrics."""
+    """List presets by name, and what the reported metrics mean.
+
+    Presets: chips (--chip), blocks (--block), models, machines (--machine), workloads.
+    """
     if what != "all" and what not in CATALOGUES:
         raise UserError(f"unknown catalogue {what!r}; {nearest(what, [*CATALOGUES, 'all'])}")
     out = console()

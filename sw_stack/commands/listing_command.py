@@ -12,7 +12,10 @@ def command(
     program: Annotated[Path, Argument(help="A .prog file.")],
     text: Annotated[bool, Option("--text", help="Only assembler text, which assembles to the same bits.")] = False,
 ) -> None:
-    """List a program: its instructions with their words, its descriptors, records, and the sizes of its data."""
+    """List a program: instructions, descriptors, records, data.
+
+    Instructions come with their words, data with their sizes.
+    """
     from sw_stack.compiler.disassembler import disassemble, listing
 
     loaded = read_program(program)

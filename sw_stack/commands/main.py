@@ -5,6 +5,7 @@ import os
 import sys
 
 import typer
+from typer.core import TyperGroup
 
 from hw.errors import UserError
 
@@ -54,8 +55,21 @@ def _about(
     """The MoE accelerator with hybrid-bonded DRAM: numerics, RTL, cycle models and reports."""
 
 
+class _InOrder(TyperGroup):
+    """Lists commands as they stand in `COMMANDS`."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        return [name for name in COMMANDS if name in self.commands]
+
+
 def _build_app(argv: list[str]) -> typer.Typer:
-    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app = typer.Typer(
+        cls=_InOrder,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
     app.callback()(_about)
     wanted = [argv[0]] if argv and argv[0] in COMMANDS else COMMANDS
     for name in wanted:

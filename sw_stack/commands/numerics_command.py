@@ -27,9 +27,9 @@ def command(
     out: Annotated[Path, Option(help="Folder of the figure.")] = Path("build/numerics"),
     quiet: Annotated[bool, Option("--quiet", help="Write the files, print nothing.")] = False,
 ) -> None:
-    """Why LSB augmentation, and when not: weight and output error of every 4-bit draft scheme.
+    """Weight and output error of every 4-bit draft scheme.
 
-    Measures the INT8 target, the augmented slice (ours), plain truncation,
+    Why LSB augmentation, and when not. Measures the INT8 target, the augmented slice (ours), plain truncation,
     rounding on the shared scale, separate 4-bit copies and matryoshka
     residual planes, on Gaussian, heavy-tailed and sparse matrices and on a
     tensor of yours, with unbiased and biased activations. Prints storage,

@@ -15,7 +15,7 @@ def command(
     limit: Annotated[int, typer.Option(help="Changed cells to list.")] = 20,
     quiet: Annotated[bool, typer.Option("--quiet", help="Write the files, print nothing.")] = False,
 ) -> None:
-    """Write the HTML report of results, or show the difference between two.
+    """Write the HTML report of results, or compare two of them.
 
     With one file: report and figures, without simulating anything. With two:
     cells that changed, the largest change of speed first.

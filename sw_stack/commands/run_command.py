@@ -27,12 +27,13 @@ def command(
     json_path: Annotated[Path | None, Option("--json", help="Write all numbers here, with provenance.")] = None,
     quiet: Annotated[bool, Option("--quiet", help="Write the files, print nothing.")] = False,
 ) -> None:
-    """Run a program on the PE: values and time of the same file at every level.
+    """Run a program on the PE, at one level or at all.
 
-    functional has values only, fast has time only, exact steps the state machines, rtl simulates the Amaranth design,
-    or with --compiled its Verilog, some hundred times faster once it is built.
-    The digest covers everything written; for fast and exact it is that of the functional level. The exit status is 1
-    where the PE stopped with an error, where the digest is not the expected one, or where levels disagree.
+    Values and time of the same file: functional has values only, fast has time only, exact steps the state
+    machines, rtl simulates the Amaranth design, or with --compiled its Verilog, some hundred times faster once it
+    is built. The digest covers everything written; for fast and exact it is that of the functional level. The exit
+    status is 1 where the PE stopped with an error, where the digest is not the expected one, or where levels
+    disagree.
     """
     levels = LEVELS if level == "all" else (level,)
     if any(name not in LEVELS for name in levels):

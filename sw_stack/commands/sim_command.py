@@ -49,7 +49,7 @@ def command(
     seed: Annotated[int, Option(help="Seed of routing and acceptance.")] = 0,
     quiet: Annotated[bool, Option("--quiet", help="Write the files, print nothing.")] = False,
 ) -> None:
-    """Speed and energy of a model on a machine, DRAM command timing included.
+    """Speed and energy of a model on a machine, DRAM timing included.
 
     Routing comes from the calibrated generator, acceptance of drafts from
     the measured or published function (docs/machines.md). --explain splits

@@ -35,10 +35,11 @@ def command(
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the results as JSON too.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Synthesise with Yosys and ABC: the cost of LSB augmentation by placement, FP32 units apart, a native unit beside.
+    """Synthesise with Yosys and ABC: the cost of LSB augmentation.
 
-    With a Liberty file: um2 and the delay of the slowest combinational stage against 1 ns. Without: generic gates, gate
-    equivalents and depth in gates. Results are kept in build/synth and reused while nothing they depend on changes.
+    By placement, FP32 units apart, a native unit beside. With a Liberty file: um2 and the delay of the slowest
+    combinational stage against 1 ns. Without: generic gates, gate equivalents and depth in gates. Results are kept
+    in build/synth and reused while nothing they depend on changes.
     """
     from rtl_gen.cost_study import run_study
     from rtl_gen.liberty import read_liberty

@@ -51,7 +51,7 @@ def stats(
     out: OutFolder = Path("build/trace"),
     quiet: Quiet = False,
 ) -> None:
-    """How uneven and how local routing is, beside published statistics of large models."""
+    """How uneven and how local routing is, beside published models."""
     from sw_stack.workloads.trace import SHIPPED
     from sw_stack.workloads.trace_import import open_trace
 
@@ -68,7 +68,10 @@ def import_(
     longest: Annotated[int, Option(help="With --sequences: tokens of each.")] = 150,
     compact: Annotated[bool, Option("--compact", help="A fifth smaller, ten times slower to write.")] = False,
 ) -> None:
-    """Convert the public GPT-OSS-20B trace (AmanPriyanshu/GPT-OSS-MoE-ExpertFingerprinting)."""
+    """Convert the public GPT-OSS-20B trace.
+
+    It is AmanPriyanshu/GPT-OSS-MoE-ExpertFingerprinting.
+    """
     from sw_stack.reports.terminal import console
     from sw_stack.workloads.trace import write_trace
     from sw_stack.workloads.trace_import import excerpt, import_public_trace
@@ -94,7 +97,7 @@ def generate_(
     out: OutFolder = Path("build/trace"),
     quiet: Quiet = False,
 ) -> None:
-    """Make a synthetic trace with a model's statistics, and print them beside the published ones."""
+    """Make a synthetic trace with a model's published statistics."""
     from sw_stack.reports.terminal import console
     from sw_stack.workloads.generator import generate
     from sw_stack.workloads.generator_presets import preset
@@ -124,7 +127,9 @@ def cache(
     out: OutFolder = Path("build/trace"),
     quiet: Quiet = False,
 ) -> None:
-    """Hit rates of the expert-cache policies on a trace, beside the Che approximation of LRU.
+    """Hit rates of the expert-cache policies on a trace.
+
+    Beside them the Che approximation of LRU.
 
     Capacity is bytes per layer: the share of MSB slices that fit. Whole
     experts and the adaptive allocation get the same bytes. "MSB hits": reads
@@ -222,7 +227,7 @@ def capture(
     out: OutFolder = Path("build/trace"),
     quiet: Quiet = False,
 ) -> None:
-    """Run texts through a model and keep which experts every token used in every layer.
+    """Run texts through a model and keep the experts of each token.
 
     Says what memory and time it needs before it starts. The transformers
     engine wants torch and transformers (pip install -e .[verify]) and takes

@@ -11,9 +11,10 @@ def command(
     chip: Annotated[str, typer.Option(help="Sizes to build: a chip (elmoe3d list chips).")] = "tiny",
     out: Annotated[Path | None, typer.Option(help="Folder to write into; build/verilog/CHIP unless given.")] = None,
 ) -> None:
-    """Export a block as one Verilog file, with a JSON sidecar: parameters, latency, ports, payload layouts.
+    """Export a block as one Verilog file with a JSON sidecar.
 
-    The same sources give the same bytes. Every repeated module is defined once, so the full-size array stays readable.
+    The sidecar has parameters, latency, ports and payload layouts. The same sources give the same bytes. Every
+    repeated module is defined once, so the full-size array stays readable.
     """
     from rtl_gen.blocks import BLOCKS
     from rtl_gen.verilog import export, write
