@@ -122,7 +122,9 @@ def _block_memory() -> str:
   // Narrow ports: the first of their bits in a word; every ninth bit is none of theirs.
   wire [4:0] ia = DATA_WIDTH_A > 9 ? 0 : 9 * a[3] + (DATA_WIDTH_A == 9 ? 0 : a[2:0] & ~(DATA_WIDTH_A[2:0] - 1));
   wire [4:0] ib = DATA_WIDTH_B > 9 ? 0 : 9 * b[3] + (DATA_WIDTH_B == 9 ? 0 : b[2:0] & ~(DATA_WIDTH_B[2:0] - 1));
-  wire wa = CEA & WEA, wb = CEB & WEB & (DATA_WIDTH_B != 36);
+  wire any_a = DATA_WIDTH_A == 36 ? |a[3:0] : DATA_WIDTH_A == 18 ? |a[1:0] : 1'b1;
+  wire any_b = DATA_WIDTH_B == 18 ? |b[1:0] : DATA_WIDTH_B != 36;
+  wire wa = CEA & WEA & any_a, wb = CEB & WEB & any_b;
   wire met = DATA_WIDTH_A == 36 || DATA_WIDTH_B == 36 ? a[13:5] == b[13:5] : a[13:4] == b[13:4];
   wire [35:0] read_b = DATA_WIDTH_B == 36 ? {{memory[{{b[13:5], 1'b1}}], memory[{{b[13:5], 1'b0}}]}}
                                           : {{18'b0, memory[b[13:4]] >> ib}};
