@@ -2,7 +2,7 @@
 
 Carries, wide multiplexers, flip-flops and distributed memories simulate as Yosys' own models of them, a look-up table
 as a shift of its contents. Yosys has no models of block memory and multiplier; they are modelled here, as far as its
-mapping uses them: one clock, no registers behind them.
+mapping uses them: no registers behind them.
 """
 
 import hashlib
@@ -94,10 +94,10 @@ def _bits(name: str, width: int) -> str:
 
 
 def _block_memory() -> str:
-    """DP16KD: 1024 x 18 bits behind two ports, or behind a port of 36 bits to write (A) and one to read (B).
+    """DP16KD: 512 x 36 bits behind two ports of at most 18, or behind a port of 36 to write (A) and one to read (B).
 
-    Ports of 18 and 36 bits have byte enables in the low address bits. What is read while the other port writes it comes
-    inverted, because the device promises nothing there.
+    Ports of 18 and 36 bits have byte enables in the low address bits. Bits that are read while the other port writes
+    them come inverted, because the device promises nothing there. A table has no clock at the port that would write.
     """
     inputs = [f"input {_bits(f'{kind}{port}', width)}" for port in "AB" for kind, width in (("DI", 18), ("AD", 14))]
     inputs += [f"input CE{port}, OCE{port}, CLK{port}, WE{port}, RST{port}, {_bits(f'CS{port}', 3)}" for port in "AB"]
@@ -115,35 +115,39 @@ def _block_memory() -> str:
   wire [17:0] da = {{{_bits("DIA", 18)}}}, db = {{{_bits("DIB", 18)}}};
   wire [35:0] wide = {{db, da}};
   reg [17:0] memory [0:1023];
-  reg [17:0] qa = 0;
-  reg [35:0] qb = 0;
+  reg [35:0] qa = 0, qb = 0;
   integer i;
   initial for (i = 0; i < 1024; i = i + 1) memory[i] = CONTENT[20 * i +: 18];
-  // Narrow ports: the first of their bits in a word; every ninth bit is none of theirs.
-  wire [4:0] ia = DATA_WIDTH_A > 9 ? 0 : 9 * a[3] + (DATA_WIDTH_A == 9 ? 0 : a[2:0] & ~(DATA_WIDTH_A[2:0] - 1));
-  wire [4:0] ib = DATA_WIDTH_B > 9 ? 0 : 9 * b[3] + (DATA_WIDTH_B == 9 ? 0 : b[2:0] & ~(DATA_WIDTH_B[2:0] - 1));
-  wire any_a = DATA_WIDTH_A == 36 ? |a[3:0] : DATA_WIDTH_A == 18 ? |a[1:0] : 1'b1;
-  wire any_b = DATA_WIDTH_B == 18 ? |b[1:0] : DATA_WIDTH_B != 36;
-  wire wa = CEA & WEA & any_a, wb = CEB & WEB & any_b;
-  wire met = DATA_WIDTH_A == 36 || DATA_WIDTH_B == 36 ? a[13:5] == b[13:5] : a[13:4] == b[13:4];
-  wire [35:0] read_b = DATA_WIDTH_B == 36 ? {{memory[{{b[13:5], 1'b1}}], memory[{{b[13:5], 1'b0}}]}}
-                                          : {{18'b0, memory[b[13:4]] >> ib}};
-  wire [17:0] read_a = memory[a[13:4]] >> ia;
+  // First bit of a port's place among the 36 of two words; every ninth bit is none of the narrow ports'.
+  wire [5:0] ia = DATA_WIDTH_A == 36 ? 0 : 18 * a[4] + (DATA_WIDTH_A == 18 ? 0 : 9 * a[3])
+                + (DATA_WIDTH_A >= 9 ? 0 : a[2:0] & ~(DATA_WIDTH_A[2:0] - 1));
+  wire [5:0] ib = DATA_WIDTH_B == 36 ? 0 : 18 * b[4] + (DATA_WIDTH_B == 18 ? 0 : 9 * b[3])
+                + (DATA_WIDTH_B >= 9 ? 0 : b[2:0] & ~(DATA_WIDTH_B[2:0] - 1));
+  // Bits that a port writes.
+  wire [35:0] bytes_a = {{{{9{{a[3]}}}}, {{9{{a[2]}}}}, {{9{{a[1]}}}}, {{9{{a[0]}}}}}};
+  wire [17:0] bytes_b = {{{{9{{b[1]}}}}, {{9{{b[0]}}}}}};
+  wire [35:0] wa = CEA & WEA ? (DATA_WIDTH_A == 36 ? bytes_a : DATA_WIDTH_A == 18 ? {{18'd0, bytes_a[17:0]}} << ia
+                                : ((36'd1 << DATA_WIDTH_A) - 36'd1) << ia) : 36'd0;
+  wire [35:0] wb = CEB & WEB & (DATA_WIDTH_B != 36) ? (DATA_WIDTH_B == 18 ? {{18'd0, bytes_b}} << ib
+                                : ((36'd1 << DATA_WIDTH_B) - 36'd1) << ib) : 36'd0;
+  wire met = a[13:5] == b[13:5];
+  wire [9:0] la = {{a[13:5], 1'b0}}, ha = {{a[13:5], 1'b1}}, lb = {{b[13:5], 1'b0}}, hb = {{b[13:5], 1'b1}};
+  wire [35:0] there_a = {{memory[ha], memory[la]}}, there_b = {{memory[hb], memory[lb]}};
+  wire [35:0] read_a = there_a ^ (met ? wb : 36'd0), read_b = there_b ^ (met ? wa : 36'd0);
+  wire [35:0] new_a = (DATA_WIDTH_A == 36 ? wide : {{18'd0, da}}) << ia;
+  wire [35:0] new_b = {{18'd0, db}} << ib;
+  wire [35:0] then_a = there_a & ~wa | new_a & wa, then_b = there_b & ~wb | new_b & wb;
   always @(posedge CLKA) begin
-    if (CEA & (~WEA | WRITEMODE_A == "READBEFOREWRITE")) qa <= RSTA ? 0 : read_a ^ {{18{{wb & met}}}};
-    if (CEB & (~WEB | WRITEMODE_B == "READBEFOREWRITE")) qb <= RSTB ? 0 : read_b ^ {{36{{wa & met}}}};
-    if (wa & DATA_WIDTH_A == 36)
-      for (i = 0; i < 4; i = i + 1) if (a[i]) memory[{{a[13:5], i[1]}}][9 * i[0] +: 9] <= wide[9 * i +: 9];
-    if (wa & DATA_WIDTH_A == 18)
-      for (i = 0; i < 2; i = i + 1) if (a[i]) memory[a[13:4]][9 * i +: 9] <= da[9 * i +: 9];
-    if (wa & DATA_WIDTH_A < 18)
-      for (i = 0; i < DATA_WIDTH_A; i = i + 1) memory[a[13:4]][ia + i] <= da[i];
-    if (wb & DATA_WIDTH_B == 18)
-      for (i = 0; i < 2; i = i + 1) if (b[i]) memory[b[13:4]][9 * i +: 9] <= db[9 * i +: 9];
-    if (wb & DATA_WIDTH_B < 18)
-      for (i = 0; i < DATA_WIDTH_B; i = i + 1) memory[b[13:4]][ib + i] <= db[i];
+    if (CEA & (~WEA | WRITEMODE_A == "READBEFOREWRITE")) qa <= RSTA ? 0 : read_a >> ia;
+    if (|wa[17:0]) memory[la] <= then_a[17:0];
+    if (|wa[35:18]) memory[ha] <= then_a[35:18];
   end
-  assign {{{_bits("DOA", 18)}}} = DATA_WIDTH_B == 36 ? qb[17:0] : qa;
+  always @(posedge CLKB) begin
+    if (CEB & (~WEB | WRITEMODE_B == "READBEFOREWRITE")) qb <= RSTB ? 0 : read_b >> ib;
+    if (|wb[17:0]) memory[lb] <= then_b[17:0];
+    if (|wb[35:18]) memory[hb] <= then_b[35:18];
+  end
+  assign {{{_bits("DOA", 18)}}} = DATA_WIDTH_B == 36 ? qb[17:0] : qa[17:0];
   assign {{{_bits("DOB", 18)}}} = DATA_WIDTH_B == 36 ? qb[35:18] : qb[17:0];
 endmodule
 """
