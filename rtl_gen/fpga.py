@@ -1,11 +1,11 @@
 """From a board's name to a bitstream, through Amaranth's build system and open place-and-route, and what it takes."""
 
+import dataclasses
 import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from amaranth.hdl import Elaboratable, Module
@@ -26,7 +26,7 @@ registers and a choice at its output. No program without races reads and writes 
 """
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Build:
     """What became of a design.
 
@@ -118,6 +118,19 @@ def build(params: BoardParams, chip: ChipParams, seed: int = 1, tell: Callable[[
         top.slice_macs,
         seconds,
     )
+
+
+def explored(smallest: ChipParams, params: BoardParams) -> Iterator[ChipParams]:
+    """``smallest``, then larger arrays with the bank and everything else in proportion, where the board's grows too."""
+    yield smallest
+    most = params.array(smallest).slice_macs
+    for rows, columns in ((2, 4), (4, 4), (4, 8), (8, 8)):
+        array = dataclasses.replace(smallest.array, rows=rows, columns=columns)
+        hb = dataclasses.replace(smallest.hb, data_bits=32 * columns)
+        chip = dataclasses.replace(smallest, name=f"{rows}x{columns}x{array.depth}", array=array, hb=hb)
+        if params.array(chip).slice_macs > most:
+            most = params.array(chip).slice_macs
+            yield chip
 
 
 def _tools(params: BoardParams) -> dict[str, str]:

@@ -1,13 +1,17 @@
 """The smallest board: the PE array alone behind a serial line, its streams fed from buffers that the host fills."""
 
-from amaranth.hdl import Cat, Module, ResetInserter
+from amaranth.hdl import Cat, Module, ResetInserter, Shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
+from hw.array.group_accumulator import ResultBeat
+from hw.array.mac_array import ActivationBeat
 from hw.array.pe_array import PeArray
+from hw.array.weight_feed import TileBeat
 from hw.die.host_bus import HostDecoder, WindowPort
 from hw.die.hosted_pe import SinkBuffer, SourceBuffer
 from hw.die.uart_bridge import UartBridge
+from hw.errors import UserError
 from hw.memory_map import Access, Block, Field, MemoryMap, Register, Window
 from hw.params import ArrayParams
 
@@ -49,9 +53,21 @@ class ArrayBoard(wiring.Component):
     receive : In, 1
     transmit : Out, 1
     running : Out, 1
+
+    Raises
+    ------
+    UserError
+        A payload does not fit an entry of the buffers.
     """
 
     def __init__(self, params: ArrayParams, cycles_per_bit: int):
+        for name, beat in (("tiles", TileBeat), ("activations", ActivationBeat), ("results", ResultBeat)):
+            bits = Shape.cast(beat(params)).width
+            if bits > 32 * ENTRY_WORDS:
+                raise UserError(
+                    f"array of {params.rows} x {params.columns} x {params.depth} must have {name} of at most"
+                    f" {32 * ENTRY_WORDS} bits on a board of the array alone, not {bits}"
+                )
         self._params, self._cycles = params, cycles_per_bit
         self.slice_macs = params.slice_macs
         super().__init__({"receive": In(1, init=1), "transmit": Out(1, init=1), "running": Out(1)})

@@ -4,13 +4,14 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from amaranth.build import Platform
 from amaranth.lib import wiring
 
 from hw.die.board import Board
 from hw.errors import UserError, nearest
-from hw.params import ChipParams
+from hw.params import ArrayParams, ChipParams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class BoardParams:
     clock_mhz    of the oscillator, the clock of the whole design
     baud         of the serial line
     chip         sizes built unless others are asked for
+    array        of a chip's PE, as far as the board has it
     machine      what is built: chip and cycles of a bit -> component with receive, transmit, running, slice_macs
     totals       LUT, FF, BRAM, DSP in the device
     cells        nextpnr's cell type -> the resource of ``totals`` that it uses
@@ -39,6 +41,7 @@ class BoardParams:
     chip: str
     totals: dict[str, int]
     cells: dict[str, str]
+    array: Callable[[ChipParams], ArrayParams] = attrgetter("array")
     machine: Callable[[ChipParams, int], wiring.Component] = Board
     synth_settings: str = ""
     synth_opts: str = ""

@@ -5,7 +5,13 @@ import dataclasses
 from amaranth_boards.ice40_hx8k_b_evn import ICE40HX8KBEVNPlatform
 
 from hw.die.array_board import ArrayBoard
+from hw.params import ArrayParams, ChipParams
 from rtl_gen.boards import BoardParams
+
+
+def _column(chip: ChipParams) -> ArrayParams:
+    return dataclasses.replace(chip.array, columns=1, depth=4)
+
 
 BOARD = BoardParams(
     name="ice40_hx8k",
@@ -15,9 +21,8 @@ BOARD = BoardParams(
     clock_mhz=12.0,
     baud=1_000_000,
     chip="fpga-small",
-    machine=lambda chip, cycles_per_bit: ArrayBoard(
-        dataclasses.replace(chip.array, columns=1, depth=4), cycles_per_bit
-    ),
+    array=_column,
+    machine=lambda chip, cycles_per_bit: ArrayBoard(_column(chip), cycles_per_bit),
     totals={"LUT": 7680, "BRAM": 32},
     cells={"ICESTORM_LC": "LUT", "ICESTORM_RAM": "BRAM"},
 )

@@ -33,56 +33,45 @@ def build_board(
     Phases that an earlier build did with the same input are not done again.
     """
     from rtl_gen.boards import board as board_named
-    from rtl_gen.fpga import build
+    from rtl_gen.fpga import build, explored
 
     params = board_named(board)
     sizes = chip_named(chip or params.chip)
-    rows = table(
-        "slice MACs", *params.totals, "Fmax MHz", "clock MHz", "closes", "slice MACs/s", "seconds", title=params.note
-    )
+    totals = (f"{name} of {total:,}" for name, total in params.totals.items())
+    rows = table("slice MACs", *totals, "Fmax MHz", "clock MHz", "closes", "slice MACs/s", "seconds", title=params.note)
     out = console()
 
     def tell(line: str) -> None:
         out.print(line, highlight=False, style="dim", soft_wrap=True)
 
-    closes = True
-    for candidate in explored(sizes) if explore else [sizes]:
-        try:
+    closes, end = True, ""
+    try:
+        for candidate in explored(sizes, params) if explore else [sizes]:
             built = build(params, candidate, seed, tell)
-        except UserError as error:
-            if not explore:
-                raise
-            rows.add_row(str(candidate.array.slice_macs), *["-"] * (len(params.totals) + 2), str(error))
-            break
-        used = (f"{built.used[name]:,} of {total:,}" for name, total in params.totals.items())
-        rows.add_row(
-            str(built.slice_macs),
-            *used,
-            f"{built.fmax_mhz:.1f}",
-            f"{params.clock_mhz:g}",
-            "yes" if built.closes else "no",
-            f"{built.slice_macs_per_s / 1e9:.3f} G",
-            f"{built.seconds:.0f}",
-        )
-        out.print(f"{built.bitstream} ({built.bitstream.stat().st_size:,} bytes)")
-        closes = built.closes
-        if not closes:
-            break
+            rows.add_row(
+                str(built.slice_macs),
+                *(f"{built.used[name]:,}" for name in params.totals),
+                f"{built.fmax_mhz:.1f}",
+                f"{params.clock_mhz:g}",
+                "yes" if built.closes else "no",
+                f"{built.slice_macs_per_s / 1e9:.3f} G",
+                f"{built.seconds:.0f}",
+            )
+            out.print(f"{built.bitstream} ({built.bitstream.stat().st_size:,} bytes)")
+            closes = built.closes
+            if not closes:
+                break
+    except UserError as error:
+        if not rows.row_count:
+            raise
+        end = f"and no more: {error}"
     out.print(rows)
+    if end:
+        out.print(end, highlight=False, soft_wrap=True)
     if not closes:
         out.print(f"{candidate.name} on {board} does not meet the clock; another --seed may")
         if not explore:
             raise typer.Exit(1)
-
-
-def explored(smallest: ChipParams) -> list[ChipParams]:
-    """``smallest``, then larger arrays with the bank and everything else in proportion."""
-    found = [smallest]
-    for rows, columns in ((2, 4), (4, 4), (4, 8), (8, 8)):
-        array = dataclasses.replace(smallest.array, rows=rows, columns=columns)
-        hb = dataclasses.replace(smallest.hb, data_bits=32 * columns)
-        found.append(dataclasses.replace(smallest, name=f"{rows}x{columns}x{array.depth}", array=array, hb=hb))
-    return found
 
 
 @command.command("handover")

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from cycle_model.pe.exact import exact
 from cycle_model.pe.functional import functional
+from hw.die.array_board import ArrayBoard
 from hw.die.hosted_pe import HostedPe
 from hw.errors import UserError
 from hw.isa.encoding import PeError, Unit, record_header
@@ -18,6 +19,7 @@ from hw.isa.result import PeFault
 from hw.memory_map import Access, Block, BufferSizes, Field, MemoryMap, Register, Window, die_map
 from hw.params import CHIPS, chip
 from rtl_gen.boards import board, boards
+from rtl_gen.fpga import explored
 from rtl_gen.handover import write_handover
 from rtl_gen.simulated_board import SimulatedPort, build
 from sw_stack.commands.fpga_command import command
@@ -194,3 +196,14 @@ def test_hand_over(tmp_path, memory):
     assert {f"{port}_{name}" for name in ("awaddr", "wdata", "bresp", "araddr", "rdata")} <= set(
         re.findall(r"\w+", verilog)
     )
+
+
+def test_arrays_that_are_tried_grow():
+    """More slice MACs each time: on the iCE40 with rows alone, of which its buffers take two."""
+    assert [chip.array.slice_macs for chip in explored(CHIP, board("ulx3s"))] == [32, 64, 128, 256, 512]
+    small = board("ice40_hx8k")
+    arrays = [small.array(chip) for chip in explored(CHIP, small)]
+    assert [array.slice_macs for array in arrays] == [8, 16, 32]
+    ArrayBoard(arrays[0], 12)
+    with pytest.raises(UserError, match=r"array of 4 x 1 x 4 must have activations of at most 128 bits .* not 133"):
+        ArrayBoard(arrays[1], 12)
