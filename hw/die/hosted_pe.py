@@ -137,8 +137,11 @@ class SinkBuffer(wiring.Component):
             write.en.eq(self.run & self.valid & ~full),
             read.en.eq(self.host.en),
             read.addr.eq(self.host.address[len(lane) :]),
-            self.host.read_data.eq(read.data.word_select(held, 32) if len(lane) else read.data),
         ]
+        with m.Switch(held):
+            for i in range(self._lanes):
+                with m.Case(i):
+                    m.d.comb += self.host.read_data.eq(read.data.word_select(i, 32))
         with m.If(~self.run):
             m.d.sync += [self.count.eq(0), self.overflow.eq(0)]
         with m.Elif(self.valid):

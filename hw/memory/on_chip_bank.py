@@ -111,6 +111,10 @@ class OnChipBank(wiring.Component):
         held_lane = Signal.like(lane)
         m.d.sync += held_lane.eq(lane)
         column_read, column_write = columns.taken & ~columns.write, columns.taken & columns.write
+        with m.Switch(held_lane):
+            for i in range(self._lanes):
+                with m.Case(i):
+                    m.d.comb += host.read_data.eq(read.data[i])
         m.d.comb += [
             columns.owned.eq(self.host_owns),
             columns.taken.eq(columns.en & self.host_owns & ~host.en),
@@ -118,7 +122,6 @@ class OnChipBank(wiring.Component):
             read.en.eq(Mux(self.host_owns, host.en | column_read, pins.tick)),
             read.addr.eq(Mux(self.host_owns, Mux(column_read, columns.place, host_place), read_place)),
             pins.read_data.eq(Mux(burst, read.data.as_value(), 0)),
-            host.read_data.eq(read.data[held_lane] if len(lane) else read.data[0]),
             write.addr.eq(Mux(self.host_owns, Mux(column_write, columns.place, host_place), write_place)),
             write.data.eq(
                 Mux(
